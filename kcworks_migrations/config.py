@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The settings, each declared once with its unit, and the options of a run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .errors import SettingError
+from .rules import Filters
+
+PREFIX = "KCWORKS_CREATED_DATES_"
+
+KCWORKS_CREATED_DATES_RECORD_DATE_FIELD = "hclegacy:record_creation_date"
+"""Custom field of a record with its true creation date."""
+
+KCWORKS_CREATED_DATES_RECORD_GROUPS_FIELD = "hclegacy:groups_for_deposit"
+"""Custom field of a record with the list of groups it was deposited to; each entry
+is an object with a ``group_identifier``."""
+
+KCWORKS_CREATED_DATES_COMMUNITY_GROUP_FIELD = "kcr:commons_group_id"
+"""Custom field of a community with the identifier of its group."""
+
+KCWORKS_CREATED_DATES_BATCH_SIZE = 1000
+"""Rows of one transaction: 1 to 100,000."""
+
+KCWORKS_CREATED_DATES_LOCK_TIMEOUT_SECONDS = 5
+"""Seconds that a batch waits for a locked table before it pauses and tries again:
+1 to 600. A locked row is not waited for."""
+
+KCWORKS_CREATED_DATES_FIRST_VERSIONS_ONLY = False
+"""Whether only the first version of each record is changed. Later versions carry a
+copy of the legacy date, so that by default they get it as well."""
+
+KCWORKS_CREATED_DATES_VERBOSE = False
+"""Whether each changed row is printed, beside being logged at DEBUG."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is to do, checked.
+
+    `batch_size`, `lock_timeout_seconds` and `verbose` say how; the others say what,
+    and a run is only continued by one that has the same.
+    """
+
+    record_date_field: str
+    record_groups_field: str
+    community_group_field: str
+    batch_size: int
+    lock_timeout_seconds: int
+    verbose: bool
+    filters: Filters = field(default_factory=Filters)
+
+    def of_run(self) -> dict[str, Any]:
+        """Give what the run row keeps: what is done, not how."""
+        kept = asdict(self)
+        for how in ("batch_size", "lock_timeout_seconds", "verbose"):
+            del kept[how]
+        filters = kept.pop("filters")
+        return kept | {
+            name: value if isinstance(value, bool | None) else value.isoformat()
+            for name, value in filters.items()
+        }
+
+
+def defaults() -> dict[str, Any]:
+    """Give every setting with its default value."""
+    return {name: v for name, v in globals().items() if name.startswith(PREFIX)}
+
+
+def options_from(config: Mapping[str, Any]) -> Options:
+    """Check the settings and make the options of a run from them.
+
+    Args:
+        config: The configuration of the application.
+
+    Returns:
+        The options.
+
+    Raises:
+        SettingError: A setting is unknown (a typing error would otherwise be
+            ignored in silence) or its value can't be used.
+    """
+    known = defaults()
+    for name in config:
+        if name.startswith(PREFIX) and name not in known:
+            wanted = "left out: there is no such setting, only " + ", ".join(known)
+            raise SettingError(name, config[name], wanted)
+    values = {
+        name.removeprefix(PREFIX): config.get(name, known[name]) for name in known
+    }
+    for name in ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD"):
+        if not isinstance(values[name], str) or not values[name].strip():
+            raise SettingError(
+                PREFIX + name, values[name], "the name of a custom field"
+            )
+    return Options(
+        record_date_field=values["RECORD_DATE_FIELD"],
+        record_groups_field=values["RECORD_GROUPS_FIELD"],
+        community_group_field=values["COMMUNITY_GROUP_FIELD"],
+        batch_size=_whole_number(values, "BATCH_SIZE", 100_000),
+        lock_timeout_seconds=_whole_number(values, "LOCK_TIMEOUT_SECONDS", 600),
+        verbose=_flag(values, "VERBOSE"),
+        filters=Filters(first_versions_only=_flag(values, "FIRST_VERSIONS_ONLY")),
+    )
+
+
+def _whole_number(values: Mapping[str, Any], name: str, largest: int) -> int:
+    value = values[name]
+    if type(value) is not int or not 1 <= value <= largest:
+        raise SettingError(PREFIX + name, value, f"a whole number from 1 to {largest}")
+    return value
+
+
+def _flag(values: Mapping[str, Any], name: str) -> bool:
+    if not isinstance(values[name], bool):
+        raise SettingError(PREFIX + name, values[name], "True or False")
+    return values[name]

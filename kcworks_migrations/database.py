@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The one connection of a run: its lock, its short transactions, their retries."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy.engine import Connection, CursorResult, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from . import queries
+from .errors import InstanceError, RunInProgressError
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+LOCK_KEY = 4_215_001_972_733_862_173
+"""Key of the advisory lock: any number, as long as it never changes."""
+
+PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
+"""How long a batch that ran into the lock timeout waits before each further try."""
+
+LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE of PostgreSQL when the lock timeout has passed."""
+
+
+class Database:
+    """One connection, on which one transaction follows the other."""
+
+    def __init__(self, connection: Connection, lock_timeout_seconds: int) -> None:
+        """Keep the connection; the column types are read when first needed."""
+        self._connection = connection
+        self._lock_timeout = f"{lock_timeout_seconds}s"
+        self._column_types: dict[str, str] = {}
+
+    def transaction(
+        self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the work in one transaction, again after a pause if a lock was in the way.
+
+        Args:
+            work: What to do; it must be safe to do again after a rollback.
+            *args: What it is called with.
+            **kwargs: What it is called with.
+
+        Returns:
+            What the work returns, committed.
+
+        Raises:
+            OperationalError: The lock was still held at the last try, or the
+                database failed.
+        """
+        pauses = iter(PAUSES_SECONDS)
+        while True:
+            try:
+                with self._connection.begin():
+                    self.execute(queries.SET_LOCALS, lock_timeout=self._lock_timeout)
+                    return work(*args, **kwargs)
+            except OperationalError as error:
+                pause = next(pauses, None)
+                if sqlstate(error) != LOCK_NOT_AVAILABLE or pause is None:
+                    raise
+                time.sleep(pause)
+
+    def execute(self, statement: Any, /, **values: Any) -> CursorResult:
+        """Execute a statement in the present transaction."""
+        return self._connection.execute(statement, values)
+
+    def execute_on(self, kind: str, query: str, /, **values: Any) -> CursorResult:
+        """Execute a query of `queries` on the table of a kind; give its result.
+
+        The type of ``created`` is read once a run: the application's own revisions
+        change it, but not while this package's revision is at work.
+
+        Returns:
+            The result of the query.
+
+        Raises:
+            InstanceError: The table is absent.
+        """
+        table = queries.TABLE_OF_KIND[kind]
+        if table not in self._column_types:
+            found = self.execute(queries.SELECT_COLUMN_TYPE, table=table).scalar()
+            if found is None:
+                error = missing_table(table)
+                raise error
+            self._column_types[table] = found
+        statement = queries.for_table(query, table, self._column_types[table])
+        return self.execute(statement, **values)
+
+
+def missing_table(table: str) -> InstanceError:
+    """Make the error for a table that is absent."""
+    return InstanceError(
+        f"The database has no table {table}.",
+        "bring the instance up to date with `invenio alembic upgrade`.",
+    )
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Give PostgreSQL's code of an error, if the database itself reported it."""
+    return getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
+
+
+@contextmanager
+def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
+    """Open a connection of its own for reading and short writes, without the lock.
+
+    Raises:
+        InstanceError: The database is not PostgreSQL, or lacks a table.
+    """
+    if engine.dialect.name != "postgresql":
+        raise InstanceError(
+            f"The database is {engine.dialect.name}, not PostgreSQL.",
+            "this package can only work on PostgreSQL.",
+        )
+    with engine.connect() as connection:
+        database = Database(connection, lock_timeout_seconds)
+        database.transaction(_check_tables, database)
+        yield database
+
+
+@contextmanager
+def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
+    """Open the connection of a run and hold the advisory lock on it.
+
+    A killed process leaves nothing behind: the lock goes with its connection.
+
+    Raises:
+        RunInProgressError: Another run holds the lock.
+    """
+    with opened(engine, lock_timeout_seconds) as database:
+
+        def unlock() -> None:
+            database.execute(queries.UNLOCK, key=LOCK_KEY)
+
+        def lock() -> Any:
+            if database.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar():
+                return None
+            return database.execute(queries.SELECT_RUNNING).first() or (None,) * 3
+
+        holder = database.transaction(lock)
+        if holder is not None:
+            raise RunInProgressError(*holder)
+        try:
+            yield database
+        finally:
+            # A connection that is beyond use must not go back to the pool with the
+            # lock; closing it for good frees the lock as well.
+            try:
+                database.transaction(unlock)
+            except DBAPIError:
+                database._connection.invalidate()
+
+
+def _check_tables(database: Database) -> None:
+    wanted = (
+        queries.RECORDS,
+        queries.COMMUNITIES,
+        queries.DRAFTS,
+        queries.MEMBERSHIPS,
+        "kcworks_created_dates_run",
+    )
+    for table in wanted:
+        if not database.execute(queries.SELECT_TABLE_EXISTS, table=table).scalar():
+            raise missing_table(table)

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The downgrade between two batches: the newest run's changes are restored first."""
+
+import time
+from copy import deepcopy
+from dataclasses import replace
+
+from . import ledger
+from .config import Options
+from .database import PAUSES_SECONDS, Database
+from .dates import show
+from .ledger import Restoration
+from .report import Reporter
+from .rules import Decision, Problem, Skip
+
+KINDS = ("community", "record")
+
+
+class Downgrade:
+    """Restores every change that stands, batch by batch."""
+
+    def __init__(
+        self, database: Database, options: Options, run: ledger.Run, reporter: Reporter
+    ) -> None:
+        """Begin where the ledger stands: closed entries are done."""
+        self._database = database
+        self._options = options
+        self._reporter = reporter
+        self.run = run
+
+    def do(self) -> int:
+        """Restore what can be, coming back to locked rows with growing pauses.
+
+        Returns:
+            How many changes still stand because somebody held their rows.
+        """
+        standing = self._standing()
+        self._reporter.line("Starting restoration of created dates")
+        self._reporter.line(f"Found {standing} changes to restore")
+        with self._reporter.progress("changes", standing, 0):
+            for pause in (*PAUSES_SECONDS, None):
+                for run_id in self._database.transaction(
+                    ledger.standing_runs, self._database
+                ):
+                    for kind in KINDS:
+                        self._restore_all(run_id, kind)
+                standing = self._standing()
+                if not standing or pause is None:
+                    break
+                time.sleep(pause)
+        return standing
+
+    def _standing(self) -> int:
+        return self._database.transaction(ledger.count_standing, self._database)
+
+    def _restore_all(self, run_id: int, kind: str) -> None:
+        after = 0
+        while (last := self._batch(run_id, kind, after)) != after:
+            after = last
+
+    def _batch(self, run_id: int, kind: str, after: int) -> int:
+        """Restore the next entries in one transaction.
+
+        A crash before the commit leaves every entry of the batch open, a crash after
+        it leaves them closed: in both cases the next try does what is left.
+
+        Returns:
+            The last entry of the batch.
+        """
+
+        def work() -> tuple[ledger.Run, list[Restoration], int]:
+            restorations, last = ledger.restore(
+                self._database, run_id, kind, after, self._options.batch_size
+            )
+            if not restorations:
+                return self.run, [], last
+            self._reporter.batch("changes", len(restorations), self._options.batch_size)
+            decisions = [_decision(kind, r) for r in restorations if r.outcome]
+            problems = [d for d in decisions if isinstance(d, Problem)]
+            ledger.write_problems(self._database, self.run.id, problems)
+            statistics = deepcopy(self.run.statistics)
+            tally = statistics.of(kind)
+            tally.add([d for d in decisions if d is not None])
+            tally.updated += sum(r.outcome == "restored" for r in restorations)
+            run = replace(self.run, statistics=statistics)
+            ledger.save_progress(self._database, run)
+            return run, restorations, last
+
+        self.run, restorations, last = self._database.transaction(work)
+        self._reporter.restorations(kind, restorations)
+        self._reporter.advance(sum(r.outcome is not None for r in restorations))
+        return last
+
+
+def _decision(kind: str, r: Restoration) -> Decision | None:
+    """Give what is counted beside the restored rows: gone ones and changed ones."""
+    if r.outcome == "deleted":
+        return Skip(r.id, r.label)
+    if r.outcome == "changed_since":
+        value = (
+            f"before the migration {show(r.old_created)}, by the migration"
+            f" {show(r.new_created)}, now {r.present_created}"
+        )
+        return Problem(r.id, r.label, kind, "changed_since", value)
+    return None

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+r"""The errors of this package; each one tells the next safe step.
+
+::
+
+    CreatedDatesError
+    ├── LegacyDateError            a value of the legacy date field is refused
+    ├── SettingError               a setting can't be used
+    ├── InstanceError              the database is not one that can be migrated
+    ├── RunInProgressError         another run holds the lock
+    ├── RunIncompleteError         a run stopped early and can be continued
+    └── LedgerMismatchError        the database did not do what was asked of it
+"""
+
+from datetime import datetime
+
+from click import ClickException
+
+
+class CreatedDatesError(ClickException):
+    """Base of all errors; click prints its message alone, without a traceback."""
+
+
+class LegacyDateError(CreatedDatesError):
+    """A legacy date is refused."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, one of the words in `rules.REASONS`."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SettingError(CreatedDatesError):
+    """A setting can't be used; nothing was touched."""
+
+    def __init__(self, name: str, value: object, wanted: str) -> None:
+        """Say which setting, its value and what is wanted instead."""
+        super().__init__(
+            f"{name} is {value!r}, but must be {wanted}. Nothing was changed: "
+            "correct the setting and run the same command again."
+        )
+
+
+class InstanceError(CreatedDatesError):
+    """The database can't be migrated; nothing was touched."""
+
+    def __init__(self, fact: str, next_step: str) -> None:
+        """Say what was found and what to do."""
+        super().__init__(f"{fact} Nothing was changed: {next_step}")
+
+
+class RunInProgressError(CreatedDatesError):
+    """Another run is at work on this database."""
+
+    def __init__(
+        self, run_id: int | None, origin: str | None, since: datetime | None
+    ) -> None:
+        """Name the run that holds the lock; none when it has not begun its row."""
+        from .dates import show
+
+        self.run_id = run_id
+        who = f"run {run_id} ({origin}), started {show(since)}," if run_id else "a run"
+        super().__init__(
+            f"Another run is at work: {who} holds the lock. Nothing was changed: wait "
+            "until it has ended (invenio kcworks-created-dates status), then run the "
+            "same command again."
+        )
+
+
+class RunIncompleteError(CreatedDatesError):
+    """A run could not finish; what it did is kept and the same command goes on."""
+
+    def __init__(self, run_id: int, fact: str) -> None:
+        """Say which run stopped and why."""
+        super().__init__(
+            f"Run {run_id} is not complete: {fact} What was done is saved; run the "
+            "same command again to complete it."
+        )
+
+
+class LedgerMismatchError(CreatedDatesError):
+    """A write touched another number of rows than its backup."""
+
+    def __init__(self, run_id: int, expected_rows: int, actual_rows: int) -> None:
+        """Give the run and both numbers."""
+        super().__init__(
+            f"Run {run_id}: {expected_rows} rows were to be written and {actual_rows} "
+            "were. The batch was rolled back; run the same command again, and report "
+            "this if it comes back."
+        )

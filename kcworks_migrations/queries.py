@@ -1,0 +1,349 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""All SQL of the package.
+
+Values are always bound parameters. What stands in braces is filled in by
+`for_table` from constants of this module alone: the table's name, and how its
+``created`` is read as, and written from, an instant.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.sql.elements import TextClause
+
+RECORDS = "rdm_records_metadata"
+COMMUNITIES = "communities_metadata"
+DRAFTS = "rdm_drafts_metadata"
+MEMBERSHIPS = "rdm_parents_community"
+TABLE_OF_KIND = {"record": RECORDS, "community": COMMUNITIES}
+
+# A `timestamp` column means UTC by Invenio's convention; a `timestamptz` column is an
+# instant already. `AT TIME ZONE` makes the conversion explicit, so that no session or
+# server time zone ever takes part in it.
+_CONVERSIONS = {
+    "timestamp without time zone": " AT TIME ZONE 'UTC'",
+    "timestamp with time zone": "",
+}
+
+
+def for_table(query: str, table: str, column_type: str) -> TextClause:
+    """Fill a table's name and conversions into one of the queries below.
+
+    Args:
+        query: A constant of this module.
+        table: One of the instance's table names above.
+        column_type: The type of its column ``created``, as `SELECT_COLUMN_TYPE` gives.
+
+    Returns:
+        The statement.
+    """
+    convert = _CONVERSIONS[column_type]
+    return text(
+        query.format(
+            table=table,
+            created=f"(t.created{convert})",
+            old_created=f"(i.old_created{convert})",
+            new_created=f"(i.new_created{convert})",
+        )
+    )
+
+
+# --- the session ---------------------------------------------------------------------
+
+# Local to the transaction, so PostgreSQL itself puts both back at its end, whatever
+# the end is. UTC makes the driver hand out UTC instants.
+SET_LOCALS = text(
+    "SELECT set_config('lock_timeout', :lock_timeout, true),"
+    " set_config('TimeZone', 'UTC', true)"
+)
+
+# Held by the session that does the work: it goes with the connection, so a killed run
+# leaves no lock, and a run that lost its connection can't go on without it.
+TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
+UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+
+SELECT_COLUMN_TYPE = text(
+    "SELECT format_type(atttypid, NULL) FROM pg_attribute"
+    " WHERE attrelid = to_regclass(:table) AND attname = 'created'"
+    " AND NOT attisdropped"
+)
+SELECT_TABLE_EXISTS = text("SELECT to_regclass(:table) IS NOT NULL")
+
+# --- reading -------------------------------------------------------------------------
+
+# Python holds the years 1 to 9999; a row outside reads as NULL and becomes a problem.
+_CREATED = (
+    "CASE WHEN t.created >= '0001-01-01' AND t.created < '10000-01-01'"
+    " THEN {created} END"
+)
+
+# `OFFSET 0` keeps the planner from repeating the expression, which would decompress
+# the whole document once for each place that uses it.
+_CUSTOM_FIELDS = (
+    " CROSS JOIN LATERAL (SELECT t.json->'custom_fields' AS v OFFSET 0) AS f"
+)
+_HAS_FIELD = (
+    "(jsonb_typeof(f.v) = 'object' AND f.v ? :field"
+    " OR jsonb_typeof(f.v) NOT IN ('object', 'null'))"
+)
+_OTHER_CUSTOM_FIELDS = (
+    "jsonb_typeof(f.v), CASE WHEN jsonb_typeof(f.v) <> 'object'"
+    " THEN left(f.v::text, 501) END,"
+    " jsonb_typeof(f.v->:field), left(f.v->>:field, 501)"
+)
+
+COUNT_WITH_FIELD = (
+    "SELECT count(*), count(*) FILTER (WHERE t.id <= CAST(:cursor AS uuid))"
+    " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD
+)
+
+# Of the groups only what the rules look at travels: the type of each entry, and the
+# type and text of its identifier.
+_SELECT_RECORDS = (
+    "SELECT t.id::text, coalesce(left(t.json->>'id', 255), t.id::text), "
+    + _CREATED
+    + ', t."index", '
+    + _OTHER_CUSTOM_FIELDS
+    + """,
+    jsonb_typeof(f.v->:groups_field),
+    CASE WHEN jsonb_typeof(f.v->:groups_field) <> 'array'
+         THEN left(f.v->>:groups_field, 501) END,
+    CASE WHEN jsonb_typeof(f.v->:groups_field) = 'array' THEN (
+        SELECT array_agg(ARRAY[
+            jsonb_typeof(e),
+            CASE WHEN (jsonb_typeof(e->:identifier) <> 'null') IS NOT TRUE
+                 THEN left(e::text, 501) END,
+            jsonb_typeof(e->:identifier), left(e->>:identifier, 501)])
+        FROM jsonb_array_elements(f.v->:groups_field) AS e) END
+    FROM {table} AS t"""
+    + _CUSTOM_FIELDS
+    + " WHERE "
+    + _HAS_FIELD
+)
+_SELECT_COMMUNITIES = (
+    "SELECT t.id::text, coalesce(left(t.slug, 255), t.id::text), "
+    + _CREATED
+    + ", "
+    + _OTHER_CUSTOM_FIELDS
+    + " FROM {table} AS t"
+    + _CUSTOM_FIELDS
+    + " WHERE "
+    + _HAS_FIELD
+)
+# Keyset pages: each is a short query of its own on the primary key.
+_NEXT_PAGE = (
+    " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
+    " AND (CAST(:last AS uuid) IS NULL OR t.id <= CAST(:last AS uuid))"
+    " ORDER BY t.id LIMIT :limit"
+)
+_BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
+SELECT_PAGE = {
+    "record": _SELECT_RECORDS + _NEXT_PAGE,
+    "community": _SELECT_COMMUNITIES + _NEXT_PAGE,
+}
+SELECT_BY_IDS = {
+    "record": _SELECT_RECORDS + _BY_IDS,
+    "community": _SELECT_COMMUNITIES + _BY_IDS,
+}
+
+# --- the ledger ----------------------------------------------------------------------
+
+# The change and its backup are one statement, so neither can be without the other.
+# A row that somebody holds is left out instead of waited for, and so is a row that is
+# no longer what the decision was made on: whoever calls compares the ids it gets back.
+# Each column comes as one text with a line per row: the driver needs longer to adapt
+# a thousand values one by one than the database to change the rows.
+UPDATE_CREATED_AND_BACK_UP = r"""
+WITH i AS (
+    SELECT * FROM unnest(
+        CAST(string_to_array(:ids, E'\n') AS uuid[]),
+        string_to_array(:labels, E'\n'),
+        CAST(string_to_array(:old_created, E'\n') AS timestamptz[]),
+        CAST(string_to_array(:new_created, E'\n') AS timestamptz[]),
+        string_to_array(:source_values, E'\n'),
+        CAST(string_to_array(:source_record_ids, E'\n') AS uuid[]),
+        string_to_array(:source_record_labels, E'\n')
+    ) AS i(id, label, old_created, new_created,
+           source_value, source_record_id, source_record_label)
+), free AS (
+    SELECT t.id FROM {table} AS t JOIN i ON i.id = t.id
+    WHERE t.created = {old_created} FOR NO KEY UPDATE OF t SKIP LOCKED
+), changed AS (
+    UPDATE {table} AS t SET created = {new_created}
+    FROM i JOIN free ON free.id = i.id
+    WHERE t.id = i.id AND t.created = {old_created} RETURNING t.id
+)
+INSERT INTO kcworks_created_dates_backup
+    (run_id, kind, entity_id, label, old_created, new_created,
+     source_value, source_record_id, source_record_label, changed_at)
+SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
+       i.source_value, i.source_record_id, i.source_record_label, clock_timestamp()
+FROM i JOIN changed ON changed.id = i.id ORDER BY i.id
+RETURNING entity_id::text
+"""
+
+INSERT_PROBLEMS = text("""
+INSERT INTO kcworks_created_dates_problem
+    (run_id, kind, entity_id, label, reason, value, found_at)
+SELECT :run_id, i.*, clock_timestamp() FROM unnest(
+    CAST(:kinds AS text[]), CAST(:ids AS uuid[]), CAST(:labels AS text[]),
+    CAST(:reasons AS text[]), CAST(:values AS text[])) AS i
+""")
+SELECT_LOCKED_IDS = text(
+    "SELECT entity_id::text FROM kcworks_created_dates_problem"
+    " WHERE run_id = :run_id AND kind = :kind AND reason = 'locked'"
+    " AND (CAST(:after AS uuid) IS NULL OR entity_id > CAST(:after AS uuid))"
+    " ORDER BY entity_id LIMIT :limit"
+)
+DELETE_LOCKED = text(
+    "DELETE FROM kcworks_created_dates_problem WHERE run_id = :run_id"
+    " AND kind = :kind AND reason = 'locked' AND entity_id = ANY(CAST(:ids AS uuid[]))"
+)
+
+# --- runs ----------------------------------------------------------------------------
+
+INSERT_RUN = text("""
+INSERT INTO kcworks_created_dates_run
+    (action, origin, package_version, options, status, phase, statistics,
+     started_at, progress_at)
+VALUES (:action, :origin, :package_version, CAST(:options AS jsonb), 'running', :phase,
+        CAST(:statistics AS jsonb), clock_timestamp(), clock_timestamp())
+RETURNING id
+""")
+SELECT_UNFINISHED_RUN = text("""
+SELECT id, phase, cursor::text, statistics FROM kcworks_created_dates_run
+WHERE action = :action AND status IN ('running', 'interrupted', 'errored')
+  AND options = CAST(:options AS jsonb)
+ORDER BY id DESC LIMIT 1
+""")
+UPDATE_RUN_PROGRESS = text("""
+UPDATE kcworks_created_dates_run
+SET status = 'running', message = NULL, phase = :phase, cursor = CAST(:cursor AS uuid),
+    statistics = CAST(:statistics AS jsonb), progress_at = clock_timestamp()
+WHERE id = :run_id
+""")
+UPDATE_RUN_STATUS = text("""
+UPDATE kcworks_created_dates_run
+SET status = :status, message = :message, progress_at = clock_timestamp(),
+    finished_at = clock_timestamp()
+WHERE id = :run_id
+""")
+SELECT_RUNNING = text(
+    "SELECT id, origin, started_at FROM kcworks_created_dates_run"
+    " WHERE status = 'running' ORDER BY id DESC LIMIT 1"
+)
+# From here on no upgrade continues these runs: rows before their cursor are about to
+# be restored, and a continued run would not look at them again.
+MARK_RUNS_REVERTING = text("""
+UPDATE kcworks_created_dates_run SET status = 'reverting'
+WHERE action = 'apply' AND status NOT IN ('reverting', 'reverted')
+""")
+MARK_RUNS_REVERTED = text("""
+UPDATE kcworks_created_dates_run AS r SET status = 'reverted'
+WHERE action = 'apply' AND status = 'reverting' AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_backup AS b
+    WHERE b.run_id = r.id AND b.outcome IS NULL)
+""")
+
+# --- restoring -----------------------------------------------------------------------
+
+COUNT_STANDING = text(
+    "SELECT count(*) FROM kcworks_created_dates_backup WHERE outcome IS NULL"
+)
+SELECT_RUNS_WITH_STANDING = text(
+    "SELECT DISTINCT run_id FROM kcworks_created_dates_backup"
+    " WHERE outcome IS NULL ORDER BY run_id DESC"
+)
+SELECT_STANDING = text("""
+SELECT id FROM kcworks_created_dates_backup
+WHERE run_id = :run_id AND kind = :kind AND outcome IS NULL AND id > :after
+ORDER BY id LIMIT :limit
+""")
+# Restored is only what still has the value that the migration gave it. A row that
+# somebody holds keeps its entry open; one that is gone or was changed closes it.
+RESTORE_CREATED = """
+WITH i AS (
+    SELECT b.id AS entry_id, b.entity_id AS id, b.old_created, b.new_created, b.label
+    FROM kcworks_created_dates_backup AS b
+    WHERE b.id = ANY(CAST(:entry_ids AS bigint[])) AND b.outcome IS NULL
+), free AS (
+    SELECT t.id, {created} AS created FROM {table} AS t JOIN i ON i.id = t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), restored AS (
+    UPDATE {table} AS t SET created = {old_created}
+    FROM i JOIN free ON free.id = i.id
+    WHERE t.id = i.id AND t.created = {new_created} RETURNING t.id
+), outcomes AS (
+    SELECT i.*, free.created AS present_created, CASE
+        WHEN restored.id IS NOT NULL THEN 'restored'
+        WHEN free.id IS NOT NULL THEN 'changed_since'
+        WHEN NOT EXISTS (SELECT FROM {table} AS t WHERE t.id = i.id) THEN 'deleted'
+        END AS outcome
+    FROM i LEFT JOIN free ON free.id = i.id LEFT JOIN restored ON restored.id = i.id
+), closed AS (
+    UPDATE kcworks_created_dates_backup AS b
+    SET outcome = o.outcome,
+        restored_at = CASE WHEN o.outcome = 'restored' THEN clock_timestamp() END,
+        queued_at = CASE WHEN o.outcome <> 'restored' THEN b.queued_at END
+    FROM outcomes AS o WHERE b.id = o.entry_id AND o.outcome IS NOT NULL
+)
+SELECT id::text, label, old_created, new_created, present_created::text, outcome
+FROM outcomes ORDER BY entry_id
+"""
+
+# --- reindexing ----------------------------------------------------------------------
+
+COUNT_UNQUEUED = text(
+    "SELECT count(*) FROM kcworks_created_dates_backup WHERE queued_at IS NULL"
+)
+SELECT_UNQUEUED = text("""
+SELECT id, entity_id::text AS entity_id FROM kcworks_created_dates_backup
+WHERE queued_at IS NULL AND kind = :kind AND id > :after ORDER BY id LIMIT :limit
+""")
+UPDATE_QUEUED = text("""
+UPDATE kcworks_created_dates_backup SET queued_at = clock_timestamp()
+WHERE id = ANY(CAST(:entry_ids AS bigint[]))
+""")
+# One level of sub-communities is right: a document embeds the parents of its own
+# communities and nothing above them.
+SELECT_SUBCOMMUNITIES = text("""
+SELECT id::text AS id FROM communities_metadata
+WHERE json->'parent'->>'id' = ANY(CAST(:ids AS text[]))
+""")
+# Records that wait for reindexing on their own account are left to that, or each
+# would be built twice. The keyset runs over the document's id.
+SELECT_EMBEDDING = {
+    "record": text("""
+        SELECT t.id::text AS id FROM rdm_records_metadata AS t
+        WHERE t.json IS NOT NULL
+          AND t.parent_id IN (SELECT record_id FROM rdm_parents_community
+                              WHERE community_id = ANY(CAST(:ids AS uuid[])))
+          AND NOT EXISTS (SELECT FROM kcworks_created_dates_backup AS b
+                          WHERE b.entity_id = t.id AND b.kind = 'record'
+                            AND b.queued_at IS NULL)
+          AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))
+        ORDER BY t.id LIMIT :limit
+    """),
+    "draft": text("""
+        SELECT t.id::text AS id FROM rdm_drafts_metadata AS t
+        WHERE t.json IS NOT NULL
+          AND t.parent_id IN (SELECT record_id FROM rdm_parents_community
+                              WHERE community_id = ANY(CAST(:ids AS uuid[])))
+          AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))
+        ORDER BY t.id LIMIT :limit
+    """),
+}
+
+# --- showing -------------------------------------------------------------------------
+
+SELECT_RUNS = text("""
+SELECT id, action, origin, status, phase, statistics, message,
+       started_at, progress_at, finished_at
+FROM kcworks_created_dates_run ORDER BY id DESC LIMIT :limit
+""")
+SELECT_PROBLEMS = text("""
+SELECT id, entity_id::text, label, kind, reason, value
+FROM kcworks_created_dates_problem
+WHERE run_id = :run_id AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+  AND id > :after
+ORDER BY id LIMIT :limit
+""")

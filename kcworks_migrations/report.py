@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What a person sees of a run: log lines, progress, and the summary at its end."""
+
+import logging
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+from typing import Any
+
+import click
+
+from .dates import show
+from .ledger import Restoration
+from .rules import REASONS, Change, Decision, Problem
+from .statistics import Statistics, Tally
+
+logger = logging.getLogger("kcworks_migrations")
+# Lines for a person are printed by `Reporter`; without this, Python would print
+# warnings a second time when the instance configures no handler.
+logger.addHandler(logging.NullHandler())
+
+PROBLEMS_SHOWN = 10
+
+CONSEQUENCES = (
+    (range(0, 13), "BibTeX citations now carry the year of the true date."),
+    (range(13, 99), "JSON-LD, CSV and other exports now carry the true date."),
+    (
+        range(14, 99),
+        "The windows of GracePeriodPolicy and FileModificationGracePeriodPolicy have"
+        " closed for records that became older.",
+    ),
+    (
+        range(0, 99),
+        "Purge the caches and CDN in front of the instance: ETags do not change.",
+    ),
+    (
+        range(0, 99),
+        "Lists by date, and OAI-PMH earliestDatestamp, change once the queues are"
+        " drained.",
+    ),
+)
+"""What else changes, by the major version of invenio-app-rdm; more in the README."""
+
+
+@dataclass
+class Summary:
+    """What a run did, for the entry points to print."""
+
+    run_id: int
+    action: str
+    status: str
+    statistics: Statistics
+    problems: list[Problem] = field(default_factory=list)
+    """The first few; `statistics.errors` says how many there are."""
+    sent: int = 0
+    waiting: int = 0
+    queue_error: str | None = None
+
+
+class Reporter:
+    """Prints and logs how a run goes: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, is_verbose: bool = False) -> None:
+        """Choose the way of showing by what standard error is."""
+        self._is_verbose = is_verbose
+        self._bar: Any = None
+        self._has_terminal = sys.stderr.isatty()
+        self._total = self._done = self._first = self._batches = 0
+        self._began = 0.0
+
+    def line(self, message: str, level: int = logging.INFO) -> None:
+        """Log a line and print it on standard error."""
+        logger.log(level, message)
+        if self._bar is not None:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        label = "" if level == logging.INFO else f"{logging.getLevelName(level)}: "
+        click.echo(label + message, err=True)
+
+    @contextmanager
+    def progress(self, noun: str, total: int, done: int) -> Generator[None]:
+        """Show progress over `total` rows, `done` of which are behind already."""
+        self._total, self._done, self._first = total, done, done
+        self._batches = 0
+        self._began = time.monotonic()
+        if not (self._has_terminal and total):
+            yield
+            return
+        bar: Any = click.progressbar(
+            length=total,
+            label=noun.capitalize(),
+            file=sys.stderr,
+            show_pos=True,
+            show_eta=False,
+            item_show_func=lambda _: self._pace().lstrip(", "),
+            width=20,
+        )
+        with bar as self._bar:
+            bar.update(done)
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def batch(self, noun: str, rows: int, batch_size: int) -> None:
+        """Show that a batch is about to be worked on."""
+        self._batches += 1
+        left = max(self._total - self._done - rows, 0)
+        message = (
+            f"Processing batch {self._batches} of"
+            f" {self._batches + ceil(left / batch_size)} ({rows} {noun}),"
+            f" {self._done} of {self._total} done{self._pace()}"
+        )
+        if self._bar is None:
+            self.line(message)
+        else:
+            logger.info(message)
+
+    def advance(self, rows: int) -> None:
+        """Show that rows are done; never more than were announced."""
+        rows = min(rows, self._total - self._done)
+        self._done += rows
+        if self._bar is not None:
+            self._bar.update(rows, True)
+
+    def _pace(self) -> str:
+        elapsed = time.monotonic() - self._began
+        rows = self._done - self._first
+        if not rows or not elapsed:
+            return ""
+        rate = rows / elapsed
+        left = (self._total - self._done) / rate
+        return f", {rate:.0f} a second, {left:.0f} s left"
+
+    def decisions(self, kind: str, decisions: list[Decision]) -> None:
+        """Log each decision of a batch that was committed."""
+        has_details = self._is_verbose or logger.isEnabledFor(logging.DEBUG)
+        for d in decisions:
+            if isinstance(d, Problem):
+                message = f"Failed to update {kind} {d.label}: {REASONS[d.reason]}"
+                logger.error("%s: %s", message, d.value)
+            elif not has_details:
+                continue
+            elif isinstance(d, Change):
+                self._detail(
+                    f"Updated {kind} {d.label} from {show(d.old_created)}"
+                    f" to {show(d.new_created)}"
+                )
+            else:
+                self._detail(f"Skipped {kind} {d.label} ({type(d).__name__})")
+
+    def restorations(self, kind: str, restorations: list[Restoration]) -> None:
+        """Log each restored row of a batch that was committed."""
+        if self._is_verbose or logger.isEnabledFor(logging.DEBUG):
+            for r in restorations:
+                self._detail(
+                    f"{r.outcome or 'locked'}: {kind} {r.label} from"
+                    f" {show(r.new_created)} to {show(r.old_created)}"
+                )
+
+    def _detail(self, message: str) -> None:
+        if self._is_verbose:
+            self.line(message)
+        else:
+            logger.debug(message)
+
+
+def result_line(kind: str, tally: Tally) -> str:
+    """Give the one line that says how the rows of a kind came out."""
+    parts = [f"{tally.updated} updated", f"{tally.skipped} skipped"]
+    if kind == "community":
+        parts.append(f"{tally.no_records} no records")
+    parts.append(f"{tally.errors} errors")
+    return f"{kind.capitalize()} updates complete: {', '.join(parts)}"
+
+
+def print_summary(summary: Summary) -> None:
+    """Print the end of a run on standard output, with the next safe command."""
+    click.echo("\n".join(summary_lines(summary)))
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Give the summary of a run as lines of text."""
+    is_apply = summary.action == "apply"
+    what = "Update" if is_apply else "Restoration"
+    lines = ["", f"{what} of created dates: run {summary.run_id}, {summary.status}", ""]
+    words = ("found", "updated" if is_apply else "restored", "skipped", "no records")
+    lines.append(" " * 14 + "".join(f"{w:>11}" for w in (*words, "errors")))
+    statistics = summary.statistics
+    for name in ("records", "communities", "groups"):
+        tally: Tally = getattr(statistics, name)
+        if name == "groups" and not tally.total_found:
+            continue
+        numbers = (
+            tally.total_found,
+            tally.updated,
+            tally.skipped,
+            tally.no_records,
+            tally.errors,
+        )
+        lines.append(f"  {name:<12}" + "".join(f"{number:>11}" for number in numbers))
+    lines.append("")
+    if is_apply and statistics.updated == 0:
+        lines.append("Nothing had to be changed.")
+    if statistics.records.later_versions:
+        lines.append(
+            f"{statistics.records.later_versions} of the updated records are later"
+            " versions of a record."
+        )
+    lines += _problem_lines(summary)
+    if summary.sent:
+        lines.append(f"{summary.sent} documents were queued for reindexing.")
+    if summary.waiting:
+        lines.append(
+            f"WARNING: {summary.waiting} changes wait for reindexing"
+            f" ({summary.queue_error or 'not sent yet'}). The dates in the database"
+            " are right; when the broker is back, send them with\n"
+            "  invenio kcworks-created-dates reindex"
+        )
+    if statistics.updated:
+        if is_apply:
+            lines.append("What else changes (more in the README):")
+            lines += [f"  - {text}" for text in consequences()]
+        lines.append("Look at the state: invenio kcworks-created-dates status")
+        lines.append(
+            "Undo (and nothing else): invenio alembic downgrade kcworks_migrations@-1"
+            if is_apply
+            else "Do it again: invenio alembic upgrade kcworks_migrations@head"
+        )
+    return lines
+
+
+def _problem_lines(summary: Summary) -> list[str]:
+    if not summary.statistics.errors:
+        return []
+    lines = [f"{summary.statistics.errors} problems; these rows were left as they are:"]
+    lines += [problem_line(problem) for problem in summary.problems]
+    more = summary.statistics.errors - len(summary.problems)
+    if more > 0:
+        lines.append(f"  ... and {more} more")
+    lines.append(
+        f"All of them: invenio kcworks-created-dates problems --run {summary.run_id}"
+    )
+    return lines
+
+
+def problem_line(problem: Problem) -> str:
+    """Give one problem as a line."""
+    value = "" if problem.value is None else f": {problem.value[:80]}"
+    return f"  - {problem.kind} {problem.label}: {REASONS[problem.reason]}{value}"
+
+
+def consequences() -> list[str]:
+    """Give what else changes on the running line of the application."""
+    try:
+        major = int(version("invenio-app-rdm").split(".")[0])
+    except PackageNotFoundError:
+        major = 12
+    return [text for majors, text in CONSEQUENCES if major in majors][:3]

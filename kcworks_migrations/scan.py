@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Reads the rows that have a legacy field, in keyset pages, as frozen values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import queries
+from .config import Options
+from .database import Database
+from .rules import CommunityRow, JsonValue, RecordRow, escape
+
+Row = RecordRow | CommunityRow
+
+LABEL_LIMIT = 255
+"""Characters that are kept of a PID or a slug."""
+
+
+class Scan:
+    """The rows of one kind that have the legacy field of that kind."""
+
+    def __init__(self, database: Database, options: Options, kind: str) -> None:
+        """Keep where to read and which fields."""
+        self._database = database
+        self._kind = kind
+        self._fields = (
+            {
+                "field": options.record_date_field,
+                "groups_field": options.record_groups_field,
+                "identifier": "group_identifier",
+            }
+            if kind == "record"
+            else {"field": options.community_group_field}
+        )
+
+    def count(self, cursor: str | None) -> tuple[int, int]:
+        """Count the rows, and those of them up to the cursor."""
+        rows = self._database.execute_on(
+            self._kind,
+            queries.COUNT_WITH_FIELD,
+            field=self._fields["field"],
+            cursor=cursor,
+        )
+        total, done = rows.one()
+        return total, done
+
+    def page(
+        self, cursor: str | None, limit: int, last: str | None = None
+    ) -> list[Row]:
+        """Read the next rows behind the cursor.
+
+        Args:
+            cursor: The last primary key that was read; none to begin.
+            limit: The most rows to read.
+            last: The last primary key to read; none for no end.
+
+        Returns:
+            The rows by ascending primary key; none at the end of the table.
+        """
+        return self._read(
+            queries.SELECT_PAGE[self._kind], cursor=cursor, limit=limit, last=last
+        )
+
+    def by_ids(self, ids: Sequence[str]) -> list[Row]:
+        """Read the rows with these primary keys that still have the field."""
+        return self._read(queries.SELECT_BY_IDS[self._kind], ids=list(ids))
+
+    def _read(self, query: str, **values: Any) -> Any:
+        rows = self._database.execute_on(self._kind, query, **self._fields, **values)
+        return [_RECEIVE[self._kind](*row) for row in rows.fetchall()]
+
+
+def _record_row(
+    id: str,
+    label: str,
+    created: Any,
+    version_index: int | None,
+    fields_type: str | None,
+    fields_text: str | None,
+    date_type: str | None,
+    date_text: str | None,
+    groups_type: str | None,
+    groups_text: str | None,
+    group_entries: list[list[str | None]] | None,
+) -> RecordRow:
+    return RecordRow(
+        id,
+        escape(label, LABEL_LIMIT),
+        created,
+        version_index,
+        JsonValue(fields_type, fields_text),
+        JsonValue(date_type, date_text),
+        JsonValue(groups_type, groups_text),
+        tuple([
+            (JsonValue(a, b), JsonValue(c, d)) for a, b, c, d in group_entries or ()
+        ]),
+    )
+
+
+def _community_row(
+    id: str,
+    label: str,
+    created: Any,
+    fields_type: str | None,
+    fields_text: str | None,
+    group_type: str | None,
+    group_text: str | None,
+) -> CommunityRow:
+    return CommunityRow(
+        id,
+        escape(label, LABEL_LIMIT),
+        created,
+        JsonValue(fields_type, fields_text),
+        JsonValue(group_type, group_text),
+    )
+
+
+_RECEIVE: dict[str, Any] = {"record": _record_row, "community": _community_row}

@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The upgrade between two batches: records first, then communities."""
+
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from . import ledger, rules
+from .config import Options
+from .database import PAUSES_SECONDS, Database
+from .report import Reporter, result_line
+from .rules import Change, Decision, Problem, RecordRow, Skip
+from .scan import Row, Scan
+
+Decided = tuple[Row, Decision, datetime | None]
+
+
+class Upgrade:
+    """Changes the rows of one kind after the other, batch by batch."""
+
+    def __init__(
+        self, database: Database, options: Options, run: ledger.Run, reporter: Reporter
+    ) -> None:
+        """Begin where the run row stands."""
+        self._database = database
+        self._options = options
+        self._reporter = reporter
+        self._now = datetime.now(UTC)
+        self._oldest: dict[str, rules.Oldest] = {}
+        self.run = run
+
+    def do(self) -> None:
+        """Do what is left of the records and the communities."""
+        if self.run.phase == "records":
+            if self.run.cursor is not None:
+                self._note_oldest_up_to(self.run.cursor)
+            self._do_kind("record", "records")
+            self._save(phase="communities", cursor=None)
+        elif self.run.phase == "communities":
+            self._note_oldest_up_to(None)
+        if self.run.phase == "communities":
+            self._do_kind("community", "communities")
+            self._save(phase="reindex", cursor=None)
+
+    def _do_kind(self, kind: str, noun: str) -> None:
+        scan = Scan(self._database, self._options, kind)
+        total, done = self._database.transaction(scan.count, self.run.cursor)
+        self._reporter.line(f"Starting {kind} created date updates")
+        self._reporter.line(f"Found {total} {noun} with a legacy field")
+        with self._reporter.progress(noun, total, done):
+            while self._batch(scan, kind, noun):
+                pass
+        self._retry_locked(scan, kind)
+        self._reporter.line(result_line(kind, self.run.statistics.of(kind)))
+
+    def _note_oldest_up_to(self, last: str | None) -> None:
+        """Read again what an earlier try kept in memory: the oldest date by group."""
+        scan = Scan(self._database, self._options, "record")
+        size = self._options.batch_size
+        cursor: str | None = None
+        while rows := self._database.transaction(scan.page, cursor, size, last):
+            self._note_oldest([self._decide(row) for row in rows])
+            cursor = rows[-1].id
+
+    def _batch(self, scan: Scan, kind: str, noun: str) -> bool:
+        """Do the next batch in one transaction.
+
+        A crash before the commit leaves nothing of it, a crash after it all of it
+        with the cursor behind it.
+
+        Returns:
+            Whether there was one.
+        """
+
+        def work() -> tuple[ledger.Run, list[Decided], list[Decision]]:
+            rows = scan.page(self.run.cursor, self._options.batch_size)
+            if not rows:
+                return self.run, [], []
+            self._reporter.batch(noun, len(rows), self._options.batch_size)
+            decided = [self._decide(row) for row in rows]
+            group_problems = _group_problems(rows)
+            ledger.write_problems(self._database, self.run.id, group_problems)
+            decisions = self._write(kind, [decision for _, decision, _ in decided])
+            statistics = deepcopy(self.run.statistics)
+            statistics.groups.add(group_problems)
+            statistics.of(kind).add(decisions)
+            run = replace(self.run, cursor=rows[-1].id, statistics=statistics)
+            ledger.save_progress(self._database, run)
+            return run, decided, decisions
+
+        self.run, decided, decisions = self._database.transaction(work)
+        self._note_oldest(decided)
+        self._reporter.decisions(kind, decisions)
+        self._reporter.advance(len(decisions))
+        return bool(decisions)
+
+    def _decide(self, row: Row) -> Decided:
+        if isinstance(row, RecordRow):
+            return row, *rules.decide_record(row, self._options.filters, self._now)
+        return row, rules.decide_community(row, self._oldest), None
+
+    def _note_oldest(self, decided: Sequence[Decided]) -> None:
+        for row, _, instant in decided:
+            if isinstance(row, RecordRow) and instant is not None:
+                groups, _ = rules.read_groups(row)
+                rules.note_oldest(self._oldest, row, instant, groups)
+
+    def _write(self, kind: str, decisions: list[Decision]) -> list[Decision]:
+        """Write the changes and problems; what somebody holds becomes a problem."""
+        changes = [d for d in decisions if isinstance(d, Change)]
+        written = ledger.write(self._database, self.run.id, kind, changes)
+        if len(written) < len(changes):
+            decisions = [
+                Problem(d.id, d.label, kind, "locked", None)
+                if isinstance(d, Change) and d.id not in written
+                else d
+                for d in decisions
+            ]
+        problems = [d for d in decisions if isinstance(d, Problem)]
+        ledger.write_problems(self._database, self.run.id, problems)
+        return decisions
+
+    def _retry_locked(self, scan: Scan, kind: str) -> None:
+        """Come back to the rows that somebody held, with growing pauses."""
+        size = self._options.batch_size
+        for pause in PAUSES_SECONDS:
+            after: str | None = None
+            while ids := self._database.transaction(
+                ledger.locked_ids, self._database, self.run.id, kind, after, size
+            ):
+                self._retry(scan, kind, ids)
+                after = ids[-1]
+            if after is None:
+                return
+            time.sleep(pause)
+
+    def _retry(self, scan: Scan, kind: str, ids: list[str]) -> None:
+        def work() -> tuple[ledger.Run, list[Decision]]:
+            ledger.delete_locked(self._database, self.run.id, kind, ids)
+            rows = scan.by_ids(ids)
+            decisions = self._write(kind, [self._decide(row)[1] for row in rows])
+            present = {row.id for row in rows}
+            gone = [Skip(id, id) for id in ids if id not in present]
+            statistics = deepcopy(self.run.statistics)
+            statistics.of(kind).errors -= len(ids)
+            statistics.of(kind).add([*decisions, *gone])
+            run = replace(self.run, statistics=statistics)
+            ledger.save_progress(self._database, run)
+            return run, decisions
+
+        self.run, decisions = self._database.transaction(work)
+        self._reporter.decisions(kind, decisions)
+
+    def _save(self, phase: str, cursor: str | None) -> None:
+        self.run = replace(self.run, phase=phase, cursor=cursor)
+        self._database.transaction(ledger.save_progress, self._database, self.run)
+
+
+def _group_problems(rows: Sequence[Row]) -> list[Problem]:
+    return [
+        problem
+        for row in rows
+        if isinstance(row, RecordRow) and row.legacy_date.type is not None
+        for problem in rules.read_groups(row)[1]
+    ]
