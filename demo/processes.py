@@ -50,11 +50,12 @@ def is_running(entry: dict) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """Return the children of a process, their children and so on."""
-    parents = {}
+    parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         if fields := _stat(int(folder.name)):
             parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    found, unseen = [], [pid]
+    found: list[int] = []
+    unseen = [pid]
     while unseen:
         unseen += (children := parents.get(unseen.pop(), []))
         found += children

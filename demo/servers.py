@@ -1,226 +1,19 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The four servers of our own: what each needs, how it starts and how it stops.
+"""The four servers of our own: what each needs and how it starts.
 
 All listen on 127.0.0.1 only, on free ports that are kept for the next start.
 """
 
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from pathlib import Path
 
 import processes
-from common import DATA, HERE, RUN, Failure, private_folder, say
-
-
-def find_program(*patterns: str) -> str:
-    """Return the newest program that matches a pattern, or ``""``.
-
-    Args:
-        patterns: Names to look up on the PATH and absolute glob patterns.
-    """
-    for pattern in patterns:
-        found = shutil.which(pattern) or ""
-        if pattern.startswith("/"):
-            paths = Path("/").glob(pattern[1:])
-            found = str(max(paths, default="", key=_numbers))
-        if found:
-            return found
-    return ""
-
-
-def _numbers(path: Path) -> list[int]:
-    """Return the numbers in a path, so that version 15 sorts after version 9."""
-    return [int(number) for number in re.findall(r"\d+", str(path))]
-
-
-def free_port(first: int, last: int) -> int:
-    """Return the first port in a range on which nothing listens.
-
-    Args:
-        first: Where to begin; below the range that outgoing connections use, so that
-            the port is still free when a server is started again.
-        last: Where to end.
-
-    Raises:
-        Failure: Every port is taken.
-    """
-    for port in range(first, last + 1):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise Failure(f"no free port from {first} to {last}")
-
-
-@contextmanager
-def _no_service_starts():
-    """Keep apt-get from starting servers of its own after the installation."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    if policy.exists():
-        yield
-        return
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    try:
-        yield
-    finally:
-        policy.unlink()
-
-
-def install(packages: list[str]) -> None:
-    """Install Debian packages.
-
-    Args:
-        packages: Their names.
-
-    Raises:
-        Failure: Not possible or not allowed here.
-    """
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-    if os.getuid() or not shutil.which("apt-get"):
-        raise Failure(f"please install {' '.join(packages)} (sudo {' '.join(command)})")
-    say(f"installing {' '.join(packages)} with apt-get")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    log = RUN / "apt.log"
-    with log.open("a") as output, _no_service_starts():
-        for step in (["apt-get", "update"], command):
-            run = subprocess.run(
-                step,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-    if run.returncode:
-        raise Failure(f"apt-get failed, see {log}")
-
-
-class Server(ABC):
-    """One server of our own."""
-
-    name: str
-    packages: list[str]
-    user: str
-    ports: tuple[int, int]
-    stop_signal = signal.SIGTERM
-
-    @property
-    def folder(self) -> Path:
-        """Where the data is."""
-        return DATA / self.name
-
-    @property
-    def log(self) -> Path:
-        """What the server prints."""
-        return DATA / f"{self.name}.log"
-
-    @property
-    def run_as(self) -> str | None:
-        """Whom it runs as: never root."""
-        return None if os.getuid() else self.user
-
-    @abstractmethod
-    def is_installed(self) -> bool:
-        """Tell whether the programs are there."""
-
-    @abstractmethod
-    def prepare(self, port: int) -> None:
-        """Make the data folder complete."""
-
-    @abstractmethod
-    def commands(self, port: int) -> list[list[str]]:
-        """Return the command lines, the server's own first."""
-
-    @abstractmethod
-    def uri(self, port: int) -> str:
-        """Return the address for clients."""
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables that the programs need."""
-        return {}
-
-    def start(self, entry: dict) -> subprocess.Popen | None:
-        """Start the server unless it runs.
-
-        Args:
-            entry: What is known about it; updated.
-
-        Returns:
-            The new process, or None.
-
-        Raises:
-            Failure: It is not installed and cannot be.
-        """
-        if processes.is_running(entry):
-            return None
-        self.stop(entry)  # a part of it may have survived
-        if not self.is_installed():
-            install(self.packages)
-            if not self.is_installed():
-                raise Failure(f"{self.name}: not found after the installation")
-        port = entry.setdefault("port", free_port(*self.ports))
-        private_folder()
-        if not self.folder.exists():  # new, or lost with the temporary folder
-            entry.pop("vhosts", None)
-            self.folder.mkdir(mode=0o700)
-            if self.run_as:
-                shutil.chown(self.folder, self.run_as)
-        say(f"starting {self.name} on port {port}")
-        self.prepare(port)
-        entry["pids"] = []
-        entry["uri"] = self.uri(port)
-        started = []
-        for command in self.commands(port):
-            started.append(
-                processes.spawn(command, self.log, self.run_as, self.environment())
-            )
-            entry["pids"].append(processes.identify(started[-1].pid))
-        return started[0]
-
-    def stop(self, entry: dict, kill: bool = False) -> None:
-        """End the server and wait.
-
-        Args:
-            entry: What is known about it.
-            kill: With SIGKILL, as a crash would.
-        """
-        for process in entry.get("pids", []):
-            if processes.is_alive(process):
-                say(f"stopping {self.name} (pid {process[0]})")
-                processes.end(process, signal.SIGKILL if kill else self.stop_signal)
-        entry["pids"] = []
-
-    def call(self, command: list[str]) -> None:
-        """Run one command of the server's to its end, as its user.
-
-        Args:
-            command: The command line.
-
-        Raises:
-            Failure: It failed; with what it printed.
-        """
-        run = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=DATA,
-            env=os.environ | self.environment(),
-            **processes.rights(self.run_as),
-        )
-        output = run.communicate()[0]
-        if run.returncode:
-            raise Failure(f"{' '.join(command)} failed:\n{output}")
+from common import DATA, HERE, Failure, say
+from machine import find_program, free_port
+from server import Server
 
 
 class PostgreSQL(Server):
@@ -413,6 +206,7 @@ class Redis(Server):
         return f"redis://127.0.0.1:{port}"
 
 
+RABBITMQ = RabbitMQ()
 SERVERS: dict[str, Server] = {
-    server.name: server for server in (PostgreSQL(), OpenSearch(), RabbitMQ(), Redis())
+    server.name: server for server in (PostgreSQL(), OpenSearch(), RABBITMQ, Redis())
 }

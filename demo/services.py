@@ -9,7 +9,7 @@ For each service, the first of these that exists is used:
    ``KCWORKS_OPENSEARCH_HOST``, ``KCWORKS_RABBITMQ_URI``, ``KCWORKS_REDIS_URI``);
 2. a container of ``docker-services-cli``, when a Docker engine answers;
 3. a server of the project's own (Linux only): on 127.0.0.1, on a free port, with its
-   data in a folder below the temporary folder. ``servers.py`` knows how each starts.
+   data in a folder below the temporary folder. ``servers.py`` says how each starts.
 
 What is running is written to ``demo/.run/services.json``; nothing else is ever
 stopped. Messages go to standard error, so that the output of ``env`` can be evaluated.
@@ -22,16 +22,15 @@ import os
 import re
 import shlex
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import clients
 import processes
-from common import DATA, RUN, Failure, say
-from servers import SERVERS
+from common import DATA, RUN, Failure
+from containers import docker_can_serve, docker_down, docker_up
+from servers import RABBITMQ, SERVERS
 
 STATE = RUN / "services.json"
 REDIS_DATABASES_PER_INSTANCE = 5
@@ -40,17 +39,6 @@ VARIABLES = {
     "opensearch": "KCWORKS_OPENSEARCH_HOST",
     "rabbitmq": "KCWORKS_RABBITMQ_URI",
     "redis": "KCWORKS_REDIS_URI",
-}
-# Name for docker-services-cli, address of the container, its port.
-DOCKER = {
-    "postgresql": (
-        "--db postgresql",
-        "postgresql://invenio:invenio@127.0.0.1:5432/invenio",
-        5432,
-    ),
-    "opensearch": ("--search opensearch", "127.0.0.1:9200", 9200),
-    "rabbitmq": ("--mq rabbitmq", "amqp://guest:guest@127.0.0.1:5672//", 5672),
-    "redis": ("--cache redis", "redis://127.0.0.1:6379", 6379),
 }
 
 
@@ -87,30 +75,6 @@ def is_own(state: dict, service: str) -> bool:
     return not os.environ.get(VARIABLES[service]) and entry.get("kind") == "own"
 
 
-def docker_can_serve(services: list[str]) -> bool:
-    """Return whether engine, tool and default ports are there for containers."""
-    if not (shutil.which("docker") and shutil.which("docker-services-cli")):
-        return False
-    if subprocess.run(["docker", "info"], capture_output=True).returncode:
-        return False  # a docker client without an engine is common
-    for service in services:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", DOCKER[service][2])) == 0:
-                return False
-    return True
-
-
-def docker_up(state: dict, services: list[str]) -> None:
-    """Start containers. Not tested: written on a machine without a Docker engine."""
-    say(f"starting {', '.join(services)} with docker-services-cli")
-    options = " ".join(DOCKER[service][0] for service in services).split()
-    environment = os.environ | {"OPENSEARCH_VERSION": "2.19.1"}
-    command = ["docker-services-cli", "up", *options]
-    subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
-    for service in services:
-        state["services"][service] = {"kind": "docker", "uri": DOCKER[service][1]}
-
-
 def up(state: dict) -> None:
     """Make every service answer; starts what does not run."""
     missing = [service for service in SERVERS if service not in addresses(state)]
@@ -134,7 +98,7 @@ def down(state: dict, purge: bool) -> None:
     """End what this script started, and nothing else."""
     entries = state["services"]
     if any(entry["kind"] == "docker" for entry in entries.values()):
-        subprocess.run(["docker-services-cli", "down"], stdout=sys.stderr, check=True)
+        docker_down()
     for service, entry in list(entries.items()):
         if entry["kind"] == "own":
             SERVERS[service].stop(entry)
@@ -145,28 +109,29 @@ def down(state: dict, purge: bool) -> None:
         shutil.rmtree(DATA, ignore_errors=True)
 
 
-def stop(state: dict, service: str, kill: bool) -> None:
-    """Stop one server of our own; ``start`` and ``up`` continue with its data.
+def own_entry(state: dict, service: str) -> dict:
+    """Return what is known about a server of our own.
+
+    Args:
+        state: The state.
+        service: The service.
+
+    Returns:
+        Its entry.
 
     Raises:
         Failure: The service is not a server of our own.
     """
     if not is_own(state, service):
         raise Failure(f"{service} was not started by this script: not touching it")
-    SERVERS[service].stop(state["services"][service], kill=kill)
+    return state["services"][service]
 
 
 def start(state: dict, service: str) -> None:
-    """Start one server of our own again, on its old port and data.
-
-    Raises:
-        Failure: The service is not a server of our own.
-    """
-    if not is_own(state, service):
-        raise Failure(f"{service} was not started by this script: not touching it")
-    process = SERVERS[service].start(state["services"][service])
-    uri = state["services"][service]["uri"]
-    clients.wait_until_ready(service, uri, process, SERVERS[service].log)
+    """Start one server of our own again, on its old port and data."""
+    entry, server = own_entry(state, service), SERVERS[service]
+    process = server.start(entry)
+    clients.wait_until_ready(service, entry["uri"], process, server.log)
 
 
 def redis_uris(state: dict, name: str) -> list[str]:
@@ -203,9 +168,8 @@ def broker_uri(state: dict, name: str) -> str:
         return uri
     vhosts = state["services"]["rabbitmq"].setdefault("vhosts", [])
     if name not in vhosts:
-        ctl = SERVERS["rabbitmq"].ctl
-        ctl("add_vhost", name)
-        ctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+        RABBITMQ.ctl("add_vhost", name)
+        RABBITMQ.ctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
         vhosts.append(name)
     return f"{uri.rstrip('/')}/{name}"
 
@@ -238,7 +202,7 @@ def drop(state: dict, name: str) -> None:
     clients.drop_database(where["postgresql"], name)
     clients.delete_indices(where["opensearch"], f"{name}-*")
     if name in state["services"].get("rabbitmq", {}).get("vhosts", []):
-        SERVERS["rabbitmq"].ctl("delete_vhost", name)
+        RABBITMQ.ctl("delete_vhost", name)
         state["services"]["rabbitmq"]["vhosts"].remove(name)
     if name in state["instances"]:
         for uri in redis_uris(state, name):
@@ -299,7 +263,8 @@ def main() -> None:
             case "start":
                 start(state, arguments.service)
             case "stop":
-                stop(state, arguments.service, arguments.kill)
+                entry = own_entry(state, arguments.service)
+                SERVERS[arguments.service].stop(entry, kill=arguments.kill)
             case "env":
                 up(state)
                 for key, value in instance_environment(state, arguments.name).items():

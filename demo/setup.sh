@@ -44,6 +44,17 @@ find_python() {
   fail "no Python 3.11 or newer found; set PYTHON=/path/to/python"
 }
 
+# install_package NAME: installs a Debian package, or says that it is missing.
+install_package() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    fail "please install the package $1 (sudo apt-get install $1)"
+  fi
+  step "installing $1 with apt-get"
+  mkdir -p "$RUN"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y "$1"; } \
+    >> "$RUN/apt.log" 2>&1 </dev/null || fail "apt-get failed, see $RUN/apt.log"
+}
+
 # services COMMAND...: runs services.py.
 services() { "${SERVICES_PYTHON:=$(find_python)}" "$DEMO/services.py" "$@"; }
 
@@ -62,14 +73,10 @@ make_venv() {
   [ "$(cat "$venv/.inputs" 2>/dev/null || true)" = "$inputs" ] && return
 
   python=$(find_python)
-  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      step "installing python3-venv"
-      apt-get update -q >&2 && apt-get install -y -q python3-venv >&2
-    else
-      fail "$python cannot make virtual environments; install python3-venv"
-    fi
-  fi
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
+  # invenio-formatter draws its badges with it.
+  "$python" -c 'from ctypes.util import find_library as f; exit(not f("cairo"))' ||
+    install_package libcairo2
   step "making $venv with $("$python" --version) and InvenioRDM $line (a minute or two)"
   mkdir -p "$RUN"
   "$venv/bin/uv" --version >/dev/null 2>&1 || {
@@ -99,7 +106,7 @@ instance_is_complete() {
     && psql -XAtq -c 'SELECT count(*) FROM alembic_version' "$database" >/dev/null 2>&1
 }
 
-instance_inputs() { { echo "$1"; cat "$DEMO/invenio.cfg" "$DEMO/populate.py"; } | sha256sum; }
+instance_inputs() { { echo "$1"; cat "$DEMO/invenio.cfg" "$DEMO/populate.py" "$PROJECT"/alembic/*.py; } | sha256sum; }
 
 # create_instance LINE NAME: makes the instance demo/.run/NAME/instance and uses it. A
 # complete one is kept, half of one is made anew. If the caller has a function

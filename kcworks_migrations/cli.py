@@ -3,6 +3,9 @@
 """The command group ``invenio kcworks-created-dates``."""
 
 import json
+import sys
+from dataclasses import replace
+from datetime import datetime
 
 import click
 from flask import current_app
@@ -25,6 +28,84 @@ def created_dates() -> None:
     The dates are changed by `invenio alembic upgrade` and put back by
     `invenio alembic downgrade kcworks_migrations@-1`.
     """
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@created_dates.command()
+@click.option("--records-only", is_flag=True, help="Only records, not communities.")
+@click.option("--communities-only", is_flag=True, help="Only communities.")
+@click.option(
+    "--start-date",
+    type=DAY,
+    help="Only records whose created is on this UTC day or later.",
+)
+@click.option(
+    "--end-date",
+    type=DAY,
+    help="Only records whose created is on this UTC day or before.",
+)
+@click.option("--batch-size", type=click.IntRange(1, 100_000), help="Rows at a time.")
+@click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Print each changed row.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+def update(
+    records_only: bool,
+    communities_only: bool,
+    start_date: datetime | None,
+    end_date: datetime | None,
+    batch_size: int | None,
+    dry_run: bool,
+    verbose: bool,
+    yes: bool,
+) -> None:
+    """Change the dates as the upgrade does, as often as wanted.
+
+    \b
+    Examples:
+      invenio kcworks-created-dates update --dry-run
+      invenio kcworks-created-dates update --records-only --start-date 2024-05-01
+    \f
+
+    Raises:
+        UsageError: The options contradict each other.
+    """  # noqa: D301 - click reads the escapes
+    if records_only and communities_only:
+        raise click.UsageError("Use either --records-only or --communities-only.")
+    if start_date and end_date and start_date > end_date:
+        raise click.UsageError("--start-date lies after --end-date.")
+    options = options_from(current_app.config)
+    options = replace(
+        options,
+        batch_size=batch_size or options.batch_size,
+        verbose=verbose or options.verbose,
+        is_dry_run=dry_run,
+        kinds=("record",) * (not communities_only)
+        + ("community",) * (not records_only),
+        filters=replace(
+            options.filters,
+            start_date=start_date and start_date.date(),
+            end_date=end_date and end_date.date(),
+        ),
+    )
+    if not dry_run:
+        ask(f"Change created of {' and '.join(options.kinds)} rows?", yes)
+    migration.apply(db.engine, "cli", options)
+
+
+def ask(question: str, is_answered: bool) -> None:
+    """Ask before anything is written, unless `--yes` was given.
+
+    Raises:
+        UsageError: There is nobody to ask.
+    """
+    if is_answered:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("Without a terminal to ask on, --yes is needed.")
+    click.confirm(question, abort=True)
 
 
 @created_dates.command()
@@ -109,6 +190,5 @@ def rollback(yes: bool) -> None:
     For an upgrade that was left half finished; otherwise use
     `invenio alembic downgrade kcworks_migrations@-1`, which does the same.
     """
-    if not yes:
-        click.confirm("Put all old created dates back?", abort=True)
+    ask("Put all old created dates back?", yes)
     migration.revert(db.engine, origin="cli")

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 from .errors import SettingError
@@ -36,12 +37,15 @@ KCWORKS_CREATED_DATES_VERBOSE = False
 """Whether each changed row is printed, beside being logged at DEBUG."""
 
 
+HOW = ("batch_size", "lock_timeout_seconds", "verbose", "is_dry_run")
+
+
 @dataclass(frozen=True)
 class Options:
     """What a run is to do, checked.
 
-    `batch_size`, `lock_timeout_seconds` and `verbose` say how; the others say what,
-    and a run is only continued by one that has the same.
+    The fields in `HOW` say how it is done; the others say what is done, and a run is
+    only continued by one that has the same.
     """
 
     record_date_field: str
@@ -51,15 +55,15 @@ class Options:
     lock_timeout_seconds: int
     verbose: bool
     filters: Filters = field(default_factory=Filters)
+    kinds: tuple[str, ...] = ("record", "community")
+    is_dry_run: bool = False
 
     def of_run(self) -> dict[str, Any]:
         """Give what the run row keeps: what is done, not how."""
         kept = asdict(self)
-        for how in ("batch_size", "lock_timeout_seconds", "verbose"):
-            del kept[how]
         filters = kept.pop("filters")
-        return kept | {
-            name: value if isinstance(value, bool | None) else value.isoformat()
+        return {name: value for name, value in kept.items() if name not in HOW} | {
+            name: value.isoformat() if isinstance(value, date) else value
             for name, value in filters.items()
         }
 

@@ -22,15 +22,17 @@ from .downgrade import Downgrade
 from .errors import RunIncompleteError
 from .report import PROBLEMS_SHOWN, Reporter, Summary, print_summary
 from .rules import Problem
+from .statistics import Statistics
 from .upgrade import Upgrade
 
 
-def apply(engine: Engine, origin: str) -> Summary:
+def apply(engine: Engine, origin: str, options: Options | None = None) -> Summary:
     """Give every record and community its true `created`, and queue the reindexing.
 
     Args:
         engine: The engine of the instance's database; an app context is needed.
         origin: Who asks: ``alembic``, ``cli`` or ``celery``.
+        options: What to do; by default what the settings say.
 
     Returns:
         What was done, already printed.
@@ -41,8 +43,10 @@ def apply(engine: Engine, origin: str) -> Summary:
         RunInProgressError: Another run is at work; nothing was touched.
         RunIncompleteError: The database failed; the same call goes on.
     """
-    options = options_from(current_app.config)
+    options = options or options_from(current_app.config)
     reporter = Reporter(options.verbose)
+    if options.is_dry_run:
+        return _try_out(engine, options, reporter)
     with locked(engine, options.lock_timeout_seconds) as database:
         run = database.transaction(
             ledger.begin_run, database, "apply", origin, options.of_run(), "records"
@@ -53,6 +57,17 @@ def apply(engine: Engine, origin: str) -> Summary:
             work = Upgrade(database, options, run, reporter)
             work.do()
             return _finish(database, work.run, "apply", reporter)
+
+
+def _try_out(engine: Engine, options: Options, reporter: Reporter) -> Summary:
+    """Do the same up to the write: nothing is locked and no row is written."""
+    with opened(engine, options.lock_timeout_seconds) as database:
+        run = ledger.Run(0, "records", None, Statistics())
+        work = Upgrade(database, options, run, reporter)
+        work.do()
+    summary = Summary(0, "apply", "dry run", work.run.statistics)
+    print_summary(summary)
+    return summary
 
 
 def revert(engine: Engine, origin: str) -> Summary:

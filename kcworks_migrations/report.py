@@ -187,7 +187,8 @@ def summary_lines(summary: Summary) -> list[str]:
     """Give the summary of a run as lines of text."""
     is_apply = summary.action == "apply"
     what = "Update" if is_apply else "Restoration"
-    lines = ["", f"{what} of created dates: run {summary.run_id}, {summary.status}", ""]
+    run = f"run {summary.run_id}, {summary.status}" if summary.run_id else "dry run"
+    lines = ["", f"{what} of created dates: {run}", ""]
     words = ("found", "updated" if is_apply else "restored", "skipped", "no records")
     lines.append(" " * 14 + "".join(f"{w:>11}" for w in (*words, "errors")))
     statistics = summary.statistics
@@ -221,7 +222,9 @@ def summary_lines(summary: Summary) -> list[str]:
             " are right; when the broker is back, send them with\n"
             "  invenio kcworks-created-dates reindex"
         )
-    if statistics.updated:
+    if not summary.run_id:
+        lines.append("Nothing was written: this is what an update would do.")
+    elif statistics.updated:
         if is_apply:
             lines.append("What else changes (more in the README):")
             lines += [f"  - {text}" for text in consequences()]
@@ -238,6 +241,8 @@ def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
     lines = [f"{summary.statistics.errors} problems; these rows were left as they are:"]
+    if not summary.run_id:
+        return [lines[0].replace("were left", "would stay").rstrip(":") + "."]
     lines += [problem_line(problem) for problem in summary.problems]
     more = summary.statistics.errors - len(summary.problems)
     if more > 0:

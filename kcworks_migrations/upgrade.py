@@ -37,13 +37,17 @@ class Upgrade:
         if self.run.phase == "records":
             if self.run.cursor is not None:
                 self._note_oldest_up_to(self.run.cursor)
-            self._do_kind("record", "records")
-            self._save(phase="communities", cursor=None)
+            if "record" in self._options.kinds:
+                self._do_kind("record", "records")
+            elif "community" in self._options.kinds:
+                self._note_oldest_up_to(None)
+            self._save(replace(self.run, phase="communities", cursor=None))
         elif self.run.phase == "communities":
             self._note_oldest_up_to(None)
         if self.run.phase == "communities":
-            self._do_kind("community", "communities")
-            self._save(phase="reindex", cursor=None)
+            if "community" in self._options.kinds:
+                self._do_kind("community", "communities")
+            self._save(replace(self.run, phase="reindex", cursor=None))
 
     def _do_kind(self, kind: str, noun: str) -> None:
         scan = Scan(self._database, self._options, kind)
@@ -53,7 +57,8 @@ class Upgrade:
         with self._reporter.progress(noun, total, done):
             while self._batch(scan, kind, noun):
                 pass
-        self._retry_locked(scan, kind)
+        if not self._options.is_dry_run:
+            self._retry_locked(scan, kind)
         self._reporter.line(result_line(kind, self.run.statistics.of(kind)))
 
     def _note_oldest_up_to(self, last: str | None) -> None:
@@ -82,13 +87,13 @@ class Upgrade:
             self._reporter.batch(noun, len(rows), self._options.batch_size)
             decided = [self._decide(row) for row in rows]
             group_problems = _group_problems(rows)
-            ledger.write_problems(self._database, self.run.id, group_problems)
-            decisions = self._write(kind, [decision for _, decision, _ in decided])
+            decisions = [decision for _, decision, _ in decided]
+            decisions = self._write(kind, decisions, group_problems)
             statistics = deepcopy(self.run.statistics)
             statistics.groups.add(group_problems)
             statistics.of(kind).add(decisions)
             run = replace(self.run, cursor=rows[-1].id, statistics=statistics)
-            ledger.save_progress(self._database, run)
+            self._write_progress(run)
             return run, decided, decisions
 
         self.run, decided, decisions = self._database.transaction(work)
@@ -108,8 +113,16 @@ class Upgrade:
                 groups, _ = rules.read_groups(row)
                 rules.note_oldest(self._oldest, row, instant, groups)
 
-    def _write(self, kind: str, decisions: list[Decision]) -> list[Decision]:
-        """Write the changes and problems; what somebody holds becomes a problem."""
+    def _write(
+        self, kind: str, decisions: list[Decision], group_problems: Sequence[Problem]
+    ) -> list[Decision]:
+        """Write the changes and problems; what somebody holds becomes a problem.
+
+        Returns:
+            The decisions as they came out. A dry run ends here, and writes nothing.
+        """
+        if self._options.is_dry_run:
+            return decisions
         changes = [d for d in decisions if isinstance(d, Change)]
         written = ledger.write(self._database, self.run.id, kind, changes)
         if len(written) < len(changes):
@@ -120,8 +133,16 @@ class Upgrade:
                 for d in decisions
             ]
         problems = [d for d in decisions if isinstance(d, Problem)]
-        ledger.write_problems(self._database, self.run.id, problems)
+        ledger.write_problems(self._database, self.run.id, [*problems, *group_problems])
         return decisions
+
+    def _write_progress(self, run: ledger.Run) -> None:
+        if not self._options.is_dry_run:
+            ledger.save_progress(self._database, run)
+
+    def _save(self, run: ledger.Run) -> None:
+        self._database.transaction(self._write_progress, run)
+        self.run = run
 
     def _retry_locked(self, scan: Scan, kind: str) -> None:
         """Come back to the rows that somebody held, with growing pauses."""
@@ -141,22 +162,18 @@ class Upgrade:
         def work() -> tuple[ledger.Run, list[Decision]]:
             ledger.delete_locked(self._database, self.run.id, kind, ids)
             rows = scan.by_ids(ids)
-            decisions = self._write(kind, [self._decide(row)[1] for row in rows])
+            decisions = self._write(kind, [self._decide(row)[1] for row in rows], ())
             present = {row.id for row in rows}
             gone = [Skip(id, id) for id in ids if id not in present]
             statistics = deepcopy(self.run.statistics)
             statistics.of(kind).errors -= len(ids)
             statistics.of(kind).add([*decisions, *gone])
             run = replace(self.run, statistics=statistics)
-            ledger.save_progress(self._database, run)
+            self._write_progress(run)
             return run, decisions
 
         self.run, decisions = self._database.transaction(work)
         self._reporter.decisions(kind, decisions)
-
-    def _save(self, phase: str, cursor: str | None) -> None:
-        self.run = replace(self.run, phase=phase, cursor=cursor)
-        self._database.transaction(ledger.save_progress, self._database, self.run)
 
 
 def _group_problems(rows: Sequence[Row]) -> list[Problem]:

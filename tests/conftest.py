@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The application, started once for all tests, on the instance that runs them."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
+
+
+@pytest.fixture(scope="session")
+def app():
+    """The REST application of the instance, with its context pushed."""
+    if "INVENIO_SQLALCHEMY_DATABASE_URI" not in os.environ:
+        pytest.skip("needs an instance: use ./run-tests.sh")
+    from invenio_app.factory import create_api
+
+    app = create_api()
+    with app.app_context():
+        yield app
+
+
+@pytest.fixture(scope="session")
+def engine(app):
+    """The engine of the instance's database."""
+    from invenio_db import db
+
+    return db.engine
