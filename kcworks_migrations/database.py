@@ -90,6 +90,10 @@ class Database:
         statement = queries.for_table(query, table, self._column_types[table])
         return self.execute(statement, **values)
 
+    def close(self) -> None:
+        """Close the connection for good instead of giving it back to the pool."""
+        self._connection.invalidate()
+
 
 def missing_table(table: str) -> InstanceError:
     """Make the error for a table that is absent."""
@@ -147,12 +151,14 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
         try:
             yield database
         finally:
-            # A connection that is beyond use must not go back to the pool with the
-            # lock; closing it for good frees the lock as well.
             try:
                 database.transaction(unlock)
-            except DBAPIError:
-                database._connection.invalidate()
+            except BaseException as error:
+                # The connection must not go back to the pool with the lock; closing
+                # it for good frees the lock as well.
+                database.close()
+                if not isinstance(error, DBAPIError):
+                    raise
 
 
 def _check_tables(database: Database) -> None:

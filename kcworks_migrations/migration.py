@@ -51,7 +51,7 @@ def apply(engine: Engine, origin: str, options: Options | None = None) -> Summar
         run = database.transaction(
             ledger.begin_run, database, "apply", origin, options.of_run(), "records"
         )
-        with _working(engine, options, run):
+        with _working(engine, database, run):
             if run.is_resumed:
                 reporter.line(f"Run {run.id} goes on where it stopped ({run.phase})")
             work = Upgrade(database, options, run, reporter)
@@ -99,7 +99,7 @@ def revert(engine: Engine, origin: str) -> Summary:
             return ledger.begin_run(database, "revert", origin, {}, "records")
 
         run = database.transaction(begin)
-        with _working(engine, options, run):
+        with _working(engine, database, run):
             work = Downgrade(database, options, run, reporter)
             standing = work.do()
             database.transaction(database.execute, queries.MARK_RUNS_REVERTED)
@@ -125,7 +125,7 @@ def send_waiting(engine: Engine) -> reindex.Dispatch:
 
 
 @contextmanager
-def _working(engine: Engine, options: Options, run: ledger.Run) -> Generator[None]:
+def _working(engine: Engine, database: Database, run: ledger.Run) -> Generator[None]:
     """Write into the run row why it stopped, if it fails and the database takes it.
 
     That only informs: a run that could not be marked is continued just the same.
@@ -140,12 +140,13 @@ def _working(engine: Engine, options: Options, run: ledger.Run) -> Generator[Non
     try:
         yield
     except BaseException as error:
-        is_failure = isinstance(error, Exception)
+        status = "errored" if isinstance(error, Exception) else "interrupted"
         fact = _first_line(error)
+        # Whatever the transaction holds is given up first, the row of the run too.
+        database.close()
         try:
-            with opened(engine, options.lock_timeout_seconds) as database:
-                status = "errored" if is_failure else "interrupted"
-                database.transaction(ledger.end_run, database, run.id, status, fact)
+            with opened(engine, lock_timeout_seconds=1) as marking:
+                marking.transaction(ledger.end_run, marking, run.id, status, fact)
         except DBAPIError:
             pass
         if isinstance(error, DBAPIError):

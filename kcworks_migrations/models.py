@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 
-class Run(db.Model):  # type: ignore[name-defined]
+class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     """One execution, of an upgrade (``apply``) or of a downgrade (``revert``)."""
 
     __tablename__ = "kcworks_created_dates_run"
@@ -50,7 +50,7 @@ class Run(db.Model):  # type: ignore[name-defined]
     finished_at = Column(DateTime(timezone=True), nullable=True)
 
 
-class Backup(db.Model):  # type: ignore[name-defined]
+class CreatedDatesBackup(db.Model):  # type: ignore[name-defined]
     """One changed row: what it was, what it became, from what, and its way since."""
 
     __tablename__ = "kcworks_created_dates_backup"
@@ -58,7 +58,7 @@ class Backup(db.Model):  # type: ignore[name-defined]
     id = Column(BigInteger, primary_key=True)
     run_id = Column(
         BigInteger,
-        ForeignKey(Run.id, name="fk_kcworks_created_dates_backup_run"),
+        ForeignKey(CreatedDatesRun.id, name="fk_kcworks_created_dates_backup_run"),
         nullable=False,
     )
     kind = Column(String(16), nullable=False)
@@ -94,7 +94,7 @@ class Backup(db.Model):  # type: ignore[name-defined]
     )
 
 
-class Problem(db.Model):  # type: ignore[name-defined]
+class CreatedDatesProblem(db.Model):  # type: ignore[name-defined]
     """One thing that could not be changed or read, with the reason and the value."""
 
     __tablename__ = "kcworks_created_dates_problem"
@@ -102,7 +102,7 @@ class Problem(db.Model):  # type: ignore[name-defined]
     id = Column(BigInteger, primary_key=True)
     run_id = Column(
         BigInteger,
-        ForeignKey(Run.id, name="fk_kcworks_created_dates_problem_run"),
+        ForeignKey(CreatedDatesRun.id, name="fk_kcworks_created_dates_problem_run"),
         nullable=False,
     )
     kind = Column(String(16), nullable=False)

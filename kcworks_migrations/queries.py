@@ -99,7 +99,7 @@ COUNT_WITH_FIELD = (
 # Of the groups only what the rules look at travels: the type of each entry, and the
 # type and text of its identifier.
 _SELECT_RECORDS = (
-    "SELECT t.id::text, coalesce(left(t.json->>'id', 255), t.id::text), "
+    "SELECT t.id::text, coalesce(nullif(left(t.json->>'id', 255), ''), t.id::text), "
     + _CREATED
     + ', t."index", '
     + _OTHER_CUSTOM_FIELDS
@@ -120,7 +120,7 @@ _SELECT_RECORDS = (
     + _HAS_FIELD
 )
 _SELECT_COMMUNITIES = (
-    "SELECT t.id::text, coalesce(left(t.slug, 255), t.id::text), "
+    "SELECT t.id::text, coalesce(nullif(left(t.slug, 255), ''), t.id::text), "
     + _CREATED
     + ", "
     + _OTHER_CUSTOM_FIELDS

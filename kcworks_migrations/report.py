@@ -255,7 +255,7 @@ def _problem_lines(summary: Summary) -> list[str]:
 
 def problem_line(problem: Problem) -> str:
     """Give one problem as a line."""
-    value = "" if problem.value is None else f": {problem.value[:80]}"
+    value = "" if problem.value is None else f": {problem.value[:200]}"
     return f"  - {problem.kind} {problem.label}: {REASONS[problem.reason]}{value}"
 
 

@@ -17,7 +17,7 @@ IMPORTED = "2024-05-01T12:00:00.123456"
 
 _MANY_PARENTS = text("""
 INSERT INTO rdm_parents_metadata (id, created, updated, json, version_id)
-SELECT md5('parent' || n)::uuid, now(), now(), '{}', 1
+SELECT md5('parent' || n)::uuid, '2024-05-01', '2024-05-01', '{}', 1
 FROM generate_series(1, :records) AS n
 """)
 # A document of about 2,500 bytes, as on the real instance. One record in fifty has a
@@ -28,7 +28,7 @@ INSERT INTO rdm_records_metadata
 SELECT md5('record' || n)::uuid,
     CASE WHEN n % 20 = 0 THEN TIMESTAMP '2010-01-01' + n * INTERVAL '17 minutes'
          ELSE TIMESTAMP '2024-05-01 12:00:00.123456' END,
-    now(),
+    '2024-05-02',
     jsonb_build_object(
         'id', 'syn-' || n, 'pid', jsonb_build_object('pk', n, 'status', 'R'),
         'metadata', jsonb_build_object(
@@ -50,7 +50,7 @@ FROM generate_series(1, :records) AS n
 _MANY_COMMUNITIES = text("""
 INSERT INTO communities_metadata
     (id, created, updated, json, version_id, slug, deletion_status)
-SELECT md5('community' || n)::uuid, '2024-05-01 12:00:00.123456', now(),
+SELECT md5('community' || n)::uuid, '2024-05-01 12:00:00.123456', '2024-05-02',
     jsonb_build_object('custom_fields', jsonb_build_object(
         'kcr:commons_group_id', (1000000 + n - 1)::text)),
     2, 'syn-community-' || n, 'P'
@@ -97,7 +97,7 @@ def insert_record(connection, custom_fields, *, created=IMPORTED, **more) -> str
             INSERT INTO rdm_records_metadata
               (id, created, updated, json, version_id, "index", deletion_status,
                parent_id)
-            VALUES (CAST(:id AS uuid), :created, now(), CAST(:json AS jsonb), 1,
+            VALUES (CAST(:id AS uuid), :created, '2024-05-02', CAST(:json AS jsonb), 1,
                     :index, 'P', CAST(:parent_id AS uuid))
         """),
         {
@@ -129,7 +129,7 @@ def insert_community(connection, custom_fields, *, created=IMPORTED, **more) -> 
         text("""
             INSERT INTO communities_metadata
               (id, created, updated, json, version_id, slug, deletion_status)
-            VALUES (CAST(:id AS uuid), :created, now(), CAST(:json AS jsonb), 1,
+            VALUES (CAST(:id AS uuid), :created, '2024-05-02', CAST(:json AS jsonb), 1,
                     :slug, 'P')
         """),
         {

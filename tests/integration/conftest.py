@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: MIT
 """An instance emptied for each test, and ways to look at all of it."""
 
+from contextlib import contextmanager
+
 import pytest
 from celery import current_app as celery_app
 from instance import INDEXERS, Instance
 from invenio_indexer.proxies import current_indexer_registry
+from sqlalchemy import event
 
 
 @pytest.fixture
@@ -19,3 +22,37 @@ def instance(app, engine):
             queue.declare()
             queue.purge()
     return instance
+
+
+class Failure:
+    """Counts statements or commits, and fails at one of them, once."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.count = 0
+
+    def __call__(self, *args) -> None:
+        self.count += 1
+        if self.count == self.at:
+            raise RuntimeError(f"failure injected at {self.at}")
+
+
+@pytest.fixture
+def failing_at(engine):
+    """Make the n-th statement or commit fail before it reaches the database.
+
+    A stand-in for a crash at that point, in the same process; `tests/faults` has the
+    real kills.
+    """
+
+    @contextmanager
+    def failing(kind: str, at: int):
+        name = {"statement": "before_cursor_execute", "commit": "commit"}[kind]
+        failure = Failure(at)
+        event.listen(engine, name, failure)
+        try:
+            yield failure
+        finally:
+            event.remove(engine, name, failure)
+
+    return failing

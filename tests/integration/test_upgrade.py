@@ -146,7 +146,9 @@ def test_apply_changes_created_and_nothing_else(instance):
     created = instance.all_created()
     instance.upgrade(batch_size=64)
     assert instance.checksums(without_created=True) == before
-    changed = {key for key, value in instance.all_created().items() if value != created[key]}
+    changed = {
+        key for key, value in instance.all_created().items() if value != created[key]
+    }
     backed_up = {f"{entry.kind} {entry.entity}" for entry in instance.backup()}
     assert changed == backed_up
     assert len(changed) > 400
@@ -221,6 +223,13 @@ def test_apply_escapes_and_cuts_hostile_values(instance):
     assert len(problem[3]) <= 500
     label = instance.scalar("SELECT label FROM kcworks_created_dates_problem")
     assert label == "\\x1b]0;title\\x07"
+
+
+def test_apply_takes_an_empty_label_for_none(instance):
+    fields = {"hclegacy:record_creation_date": LEGACY}
+    record = instance.record(document={"id": "", "custom_fields": fields})
+    instance.upgrade()
+    assert [entry.label for entry in instance.backup()] == [record]
 
 
 def test_apply_prints_the_lines_of_a_run(instance, capsys, caplog):

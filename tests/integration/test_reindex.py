@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What is handed to invenio-indexer's queues, and what waits when it can't be."""
+
+from contextlib import contextmanager
+
+import pytest
+from celery import current_app as celery_app
+
+from kcworks_migrations import reindex
+
+LEGACY = "2016-02-29T13:11:39Z"
+
+
+def in_community(instance, community: str, **more) -> tuple[str, str]:
+    """Insert a record without a legacy date in a community; give it and its parent."""
+    record = instance.record(**more)
+    parent = record[:-4] + "aaaa"
+    instance.execute(
+        "INSERT INTO rdm_parents_metadata (id, created, updated, json, version_id)"
+        " VALUES (:id, now(), now(), '{}', 1)",
+        id=parent,
+    )
+    instance.execute(
+        "UPDATE rdm_records_metadata SET parent_id = :parent WHERE id = :id",
+        parent=parent,
+        id=record,
+    )
+    instance.execute(
+        "INSERT INTO rdm_parents_community (community_id, record_id)"
+        " VALUES (:community, :parent)",
+        community=community,
+        parent=parent,
+    )
+    return record, parent
+
+
+def draft_of(instance, record: str, parent: str) -> str:
+    """Insert a draft of a published record: it has the same id."""
+    instance.execute(
+        "INSERT INTO rdm_drafts_metadata (id, created, updated, json, version_id,"
+        " parent_id) VALUES (:id, now(), now(), '{}', 1, :parent)",
+        id=record,
+        parent=parent,
+    )
+    return record
+
+
+@pytest.fixture
+def tree(instance):
+    """A changed community, one below it and one apart, with records and drafts."""
+    changed = instance.community("7")
+    below = instance.community(parent=changed)
+    apart = instance.community()
+    instance.record(LEGACY, [{"group_identifier": "7"}])
+    ids = {"changed": changed, "below": below, "apart": apart}
+    for name in ("changed", "below", "apart"):
+        record, parent = in_community(instance, ids[name])
+        ids[f"record in {name}"] = record
+        ids[f"draft in {name}"] = draft_of(instance, record, parent)
+    gone = in_community(instance, changed)[0]
+    instance.execute(
+        "UPDATE rdm_records_metadata SET json = NULL WHERE id = :id", id=gone
+    )
+    return ids
+
+
+def test_dispatch_sends_what_embeds_a_changed_community(instance, tree):
+    source = instance.scalar(
+        "SELECT id::text FROM rdm_records_metadata WHERE json->'custom_fields' ?"
+        " 'hclegacy:record_creation_date'"
+    )
+    summary = instance.upgrade()
+    expected = {source, tree["record in changed"], tree["record in below"]}
+    records = instance.queued("records")
+    assert (sorted(records), len(records)) == (sorted(expected), 3)
+    assert set(instance.queued("records-drafts")) == {
+        tree["draft in changed"],
+        tree["draft in below"],
+    }
+    assert set(instance.queued("communities")) == {tree["changed"], tree["below"]}
+    assert (summary.sent, summary.waiting) == (7, 0)
+    assert all(entry.queued_at for entry in instance.backup())
+
+
+def test_dispatch_after_the_downgrade_sends_the_same(instance, tree):
+    instance.upgrade()
+    first = [sorted(instance.queued(name)) for name in reindex.INDEXER_OF_KIND.values()]
+    instance.downgrade()
+    assert first == [
+        sorted(instance.queued(name)) for name in reindex.INDEXER_OF_KIND.values()
+    ]
+
+
+def test_dispatch_sends_a_changed_record_of_a_changed_community_once(instance):
+    instance.many(5000, 3)
+    instance.upgrade()
+    records = instance.queued("records")
+    assert len(records) == len(set(records)) == 5000
+
+
+@contextmanager
+def broker_at(uri: str):
+    """Let Celery look for its broker elsewhere."""
+    before = celery_app.conf.broker_url, celery_app.conf.broker_write_url
+    celery_app.conf.broker_url = celery_app.conf.broker_write_url = uri
+    try:
+        yield
+    finally:
+        celery_app.conf.broker_url, celery_app.conf.broker_write_url = before
+
+
+def test_apply_with_the_broker_down_succeeds_and_says_what_waits(instance, capsys):
+    instance.many(200, 5)
+    with broker_at("amqp://guest:guest@127.0.0.1:1//"):
+        summary = instance.upgrade()
+    changed = len(instance.backup())
+    assert instance.run().status == "succeeded"
+    assert (summary.sent, summary.waiting) == (0, changed)
+    assert not any(entry.queued_at for entry in instance.backup())
+    out = capsys.readouterr().out
+    assert f"WARNING: {changed} changes wait for reindexing" in out
+    assert "invenio kcworks-created-dates reindex" in out
+
+    from kcworks_migrations import migration
+
+    sent = migration.send_waiting(instance.engine)
+    assert (sent.waiting, sent.error) == (0, None)
+    assert len(set(instance.queued("records"))) == 200
+    assert all(entry.queued_at for entry in instance.backup())
+
+
+def test_apply_with_a_refusing_broker_marks_nothing(instance):
+    instance.many(50, 1)
+    with celery_app.connection_for_write() as connection:
+        channel = connection.channel()
+        channel.queue_delete("records")
+        channel.queue_declare(
+            "records",
+            durable=True,
+            auto_delete=False,
+            arguments={"x-max-length": 10, "x-overflow": "reject-publish"},
+        )
+        channel.exchange_declare("indexer", "direct", durable=True, auto_delete=False)
+        channel.queue_bind("records", "indexer", "records")
+        try:
+            summary = instance.upgrade()
+        finally:
+            channel.queue_delete("records")
+    assert summary.waiting == 47 + 1
+    assert not any(entry.queued_at for entry in instance.backup(kind="record"))
