@@ -128,6 +128,7 @@ prepare() {
     create_instance "$line" "$NAME"
     step "filling it through the services (a minute)"
     python "$DEMO/sample.py" "$FOLDER/sample.json"
+    drain purge # what making the instance has left for a worker
     step "keeping a copy of the filled instance for the next time"
     copies save
     sample_inputs >"$FOLDER/.filled"
@@ -162,11 +163,14 @@ write_environment() {
 drain_queues() {
   cat <<'END'
 
-The changed ids are in the queues of invenio-indexer. Celery beat empties them every ten
-seconds on a real instance; here we ask for it once.
-END
-  run celery -A invenio_app.celery call \
+The changed ids are in the queues of invenio-indexer. On a real instance, Celery
+beat has them emptied every ten seconds; here we ask the worker to do it once.
+
+$ celery -A invenio_app.celery call \
     invenio_records_resources.tasks.manage_indexer_queues
+END
+  celery -A invenio_app.celery call \
+    invenio_records_resources.tasks.manage_indexer_queues >/dev/null
   drain wait
 }
 
@@ -183,8 +187,8 @@ demo() {
   show after
   title "The downgrade"
   echo
-  echo "Always with the name of the branch: without it, Alembic would undo a revision of"
-  echo "another module."
+  echo "Always with the name of the branch: without it, Alembic would undo a revision"
+  echo "of another module."
   run invenio alembic downgrade kcworks_migrations@-1
   drain_queues
   title "Restored: as before the upgrade"

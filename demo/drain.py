@@ -21,6 +21,7 @@ QUEUES = {
     "tasks": "celery",
 }
 PATIENCE_SECONDS = 180
+PAUSE_SECONDS = 2
 BROKER = os.environ["INVENIO_CELERY_BROKER_URL"]
 
 
@@ -45,9 +46,14 @@ def purge(connection: Connection) -> None:
 
 
 def tasks_at_work() -> int | None:
-    """Return how many tasks the workers are at, or none when no worker answers."""
-    answers = Celery(broker=BROKER).control.inspect(timeout=2).active()
-    return None if answers is None else sum(len(tasks) for tasks in answers.values())
+    """Return how many tasks the worker has taken, or none when no worker answers."""
+    app = Celery(broker=BROKER, accept_content=["json", "msgpack"])
+    inspect = app.control.inspect(timeout=PAUSE_SECONDS, limit=1)
+    # Reserved first: what is begun in between is counted twice, not overlooked.
+    answers = [inspect.reserved(), inspect.active()]
+    if None in answers:
+        return None
+    return sum(len(tasks) for answer in answers for tasks in answer.values())
 
 
 def wait_for_worker() -> None:
@@ -66,14 +72,15 @@ def wait(connection: Connection) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         counts = queued(connection)
-        text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         at_work = tasks_at_work()
-        print(f"    waiting in the queues: {text or 'nothing'}", flush=True)
+        text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        busy = f", {at_work} tasks at work" if at_work else ""
+        print(f"    waiting in the queues: {text or 'nothing'}{busy}", flush=True)
         if not text and at_work == 0:
             return
         if time.monotonic() > deadline:
             sys.exit("error: the queues are not drained, see the log of the worker")
-        time.sleep(1)
+        time.sleep(PAUSE_SECONDS)
 
 
 def main() -> None:

@@ -123,7 +123,9 @@ def fill(app=None) -> Sample:
         show_progress(len(RECORDS))
         add_members(sample)
         delete_some(sample)
-        write_with_sql(sample)
+        write_created(sample)
+        index_all()  # what is refused below keeps these documents
+        write_documents(sample)
         index_all()
         return sample
 
@@ -297,22 +299,29 @@ def delete_some(sample: Sample) -> None:
 # ========
 
 
-def write_with_sql(sample: Sample) -> None:
-    """Write what the services refuse, and the present `created` of some rows."""
+def write_created(sample: Sample) -> None:
+    """Write the present `created` of some rows."""
+    for shape in RECORDS:
+        if not shape.is_draft:
+            set_created(sample.records[shape.name], shape.created)
+    for shape in COMMUNITIES:
+        set_created(sample.communities[shape.slug], shape.created)
+    db.session.commit()
+
+
+def write_documents(sample: Sample) -> None:
+    """Write the values that the services refuse."""
     date, groups = "hclegacy:record_creation_date", "hclegacy:groups_for_deposit"
     for shape in RECORDS:
-        if shape.is_draft:
-            continue
-        item = sample.records[shape.name]
-        set_json(item, ["custom_fields"], shape.fields)
-        set_json(item, ["custom_fields", date], shape.raw)
-        set_json(item, ["custom_fields", groups], shape.raw_groups)
-        set_created(item, shape.created)
+        if not shape.is_draft:
+            item = sample.records[shape.name]
+            set_json(item, ["custom_fields"], shape.fields)
+            set_json(item, ["custom_fields", date], shape.raw)
+            set_json(item, ["custom_fields", groups], shape.raw_groups)
     for shape in COMMUNITIES:
         item = sample.communities[shape.slug]
         set_json(item, ["custom_fields"], shape.fields)
         set_json(item, ["custom_fields", "kcr:commons_group_id"], shape.raw)
-        set_created(item, shape.created)
     db.session.commit()
 
 
@@ -342,7 +351,7 @@ def set_created(item: Item, created: str | None) -> None:
 def index_all() -> None:
     """Bring the index to what the database says, and leave all queues empty.
 
-    What OpenSearch refuses of the malformed rows keeps the document of before.
+    Of malformed rows, OpenSearch refuses some and keeps the document of before.
     """
     for kind, name in INDEXERS.items():
         statement = f"SELECT id::text FROM {TABLES[kind]} WHERE json IS NOT NULL"

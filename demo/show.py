@@ -22,7 +22,7 @@ from snapshot import Snapshot
 
 RECORDS_SHOWN = (
     "seconds",
-    "microseconds",
+    "tenths",
     "poem",
     "poem, 2",
     "screenplay",
@@ -108,8 +108,8 @@ def cut(text: str, width: int) -> str:
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table of 80 columns: the first two get 16 and 20, the others 19."""
-    widths = (16, 20, 19, 19)
+    """Print a table of 80 columns: the first two get 14 and 22, the others 19."""
+    widths = (14, 22, 19, 19)
     print()
     for row in (headings, tuple("-" * width for width in widths), *rows):
         cells = [cut(c, w).ljust(w) for c, w in zip(row, widths, strict=False)]
@@ -137,21 +137,22 @@ def print_embedding(demo: Demo) -> None:
     rows = []
     for kind, name in EMBEDDING_SHOWN:
         document = demo.now.documents[key(demo.items[f"{kind} {name}"])]
-        for owner in embedded(document):
-            rows.append((name, kind, names[owner["id"]], short(owner["created"])))
-    print_table(("indexed document", "is of a", "embeds", "with created"), rows)
+        for community, below in embedded(document):
+            what = f"parent of {below['slug']}" if below else names[community["id"]]
+            rows.append((name, kind, what, short(community["created"])))
+    print_table(("document", "is of a", "embeds", "with created"), rows)
 
 
-def embedded(document: dict) -> Iterator[dict]:
-    """Yield the communities that a document embeds."""
+def embedded(document: dict) -> Iterator[tuple[dict, dict | None]]:
+    """Yield the communities that a document embeds, and of which each is the parent."""
     parent = document.get("parent") or {}
     if "communities" in parent:
         for entry in parent["communities"].get("entries", []):
-            yield entry
+            yield entry, None
             if entry.get("parent"):
-                yield entry["parent"]
+                yield entry["parent"], entry
     elif "slug" in parent:
-        yield parent
+        yield parent, document
 
 
 # Checks
@@ -169,8 +170,8 @@ def expected_documents(before: Snapshot, created: dict[str, str]) -> dict[str, d
     for name, document in documents.items():
         if name in created:
             document["created"] = created[name]
-            for owner in embedded(document):
-                owner["created"] = created[f"community {owner['id']}"]
+            for community, _ in embedded(document):
+                community["created"] = created[f"community {community['id']}"]
     return documents
 
 
@@ -255,8 +256,11 @@ def check(demo: Demo, stage: str) -> list[str]:
 def print_verdict(demo: Demo, stage: str, wrong: list[str]) -> None:
     """Say what was compared, or what is not as expected."""
     if wrong:
+        names = {key(i): f"{i['kind']} '{i['name']}'" for i in demo.items.values()}
         print(f"\nNOT AS EXPECTED ({len(wrong)}):")
         for line in wrong[:DIFFERENCES_SHOWN]:
+            for id_, name in names.items():
+                line = line.replace(id_, name)
             print(f"  {line}")
         if len(wrong) > DIFFERENCES_SHOWN:
             print(f"  ... and {len(wrong) - DIFFERENCES_SHOWN} more")

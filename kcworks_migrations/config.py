@@ -25,6 +25,10 @@ KCWORKS_CREATED_DATES_COMMUNITY_GROUP_FIELD = "kcr:commons_group_id"
 KCWORKS_CREATED_DATES_BATCH_SIZE = 1000
 """Rows of one transaction: 1 to 100,000."""
 
+KCWORKS_CREATED_DATES_BATCH_SECONDS = 5
+"""Seconds that one transaction should take at most: 1 to 600. A batch that takes longer
+is halved, and grows again when there is room."""
+
 KCWORKS_CREATED_DATES_LOCK_TIMEOUT_SECONDS = 5
 """Seconds that a batch waits for a locked table before it pauses and tries again:
 1 to 600. A locked row is not waited for."""
@@ -37,7 +41,7 @@ KCWORKS_CREATED_DATES_VERBOSE = False
 """Whether each changed row is printed, beside being logged at DEBUG."""
 
 
-HOW = ("batch_size", "lock_timeout_seconds", "verbose", "is_dry_run")
+HOW = ("batch_size", "batch_seconds", "lock_timeout_seconds", "verbose", "is_dry_run")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Options:
     record_groups_field: str
     community_group_field: str
     batch_size: int
+    batch_seconds: int
     lock_timeout_seconds: int
     verbose: bool
     filters: Filters = field(default_factory=Filters)
@@ -104,6 +109,7 @@ def options_from(config: Mapping[str, Any]) -> Options:
         record_groups_field=values["RECORD_GROUPS_FIELD"],
         community_group_field=values["COMMUNITY_GROUP_FIELD"],
         batch_size=_whole_number(values, "BATCH_SIZE", 100_000),
+        batch_seconds=_whole_number(values, "BATCH_SECONDS", 600),
         lock_timeout_seconds=_whole_number(values, "LOCK_TIMEOUT_SECONDS", 600),
         verbose=_flag(values, "VERBOSE"),
         filters=Filters(first_versions_only=_flag(values, "FIRST_VERSIONS_ONLY")),

@@ -34,6 +34,7 @@ class Database:
         self._connection = connection
         self._lock_timeout = f"{lock_timeout_seconds}s"
         self._column_types: dict[str, str] = {}
+        self.is_closed = False
 
     def transaction(
         self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -60,7 +61,7 @@ class Database:
                     return work(*args, **kwargs)
             except OperationalError as error:
                 pause = next(pauses, None)
-                if sqlstate(error) != LOCK_NOT_AVAILABLE or pause is None:
+                if not is_lock_timeout(error) or pause is None:
                     raise
                 time.sleep(pause)
 
@@ -93,6 +94,26 @@ class Database:
     def close(self) -> None:
         """Close the connection for good instead of giving it back to the pool."""
         self._connection.invalidate()
+        self.is_closed = True
+
+
+class BatchSize:
+    """How many rows the next batch takes: fewer after one that took too long."""
+
+    def __init__(self, largest_rows: int, limit_seconds: float) -> None:
+        """Begin with the largest batch."""
+        self.rows = self._largest_rows = largest_rows
+        self._limit_seconds = limit_seconds
+
+    @contextmanager
+    def measured(self) -> Generator[None]:
+        """Measure one batch and choose the size of the next."""
+        began = time.monotonic()
+        yield
+        if time.monotonic() - began > self._limit_seconds:
+            self.rows = max(self.rows // 2, 1)
+        else:
+            self.rows = min(self.rows * 2, self._largest_rows)
 
 
 def missing_table(table: str) -> InstanceError:
@@ -103,9 +124,10 @@ def missing_table(table: str) -> InstanceError:
     )
 
 
-def sqlstate(error: DBAPIError) -> str | None:
-    """Give PostgreSQL's code of an error, if the database itself reported it."""
-    return getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
+def is_lock_timeout(error: BaseException) -> bool:
+    """Tell whether the database gave up waiting for a lock."""
+    code = getattr(getattr(error, "orig", None), "pgcode", None)
+    return code == LOCK_NOT_AVAILABLE
 
 
 @contextmanager
@@ -120,7 +142,15 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             f"The database is {engine.dialect.name}, not PostgreSQL.",
             "this package can only work on PostgreSQL.",
         )
-    with engine.connect() as connection:
+    try:
+        opened_connection = engine.connect()
+    except DBAPIError as error:
+        fact = " ".join(str(error.orig).split())
+        raise InstanceError(
+            f"The database can't be reached: {fact}.",
+            "start it and run the same command again.",
+        ) from error
+    with opened_connection as connection:
         database = Database(connection, lock_timeout_seconds)
         database.transaction(_check_tables, database)
         yield database
@@ -152,7 +182,8 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             yield database
         finally:
             try:
-                database.transaction(unlock)
+                if not database.is_closed:
+                    database.transaction(unlock)
             except BaseException as error:
                 # The connection must not go back to the pool with the lock; closing
                 # it for good frees the lock as well.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from . import ledger
 from .config import Options
-from .database import PAUSES_SECONDS, Database
+from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
 from .ledger import Restoration
 from .report import Reporter
@@ -25,8 +25,8 @@ class Downgrade:
     ) -> None:
         """Begin where the ledger stands: closed entries are done."""
         self._database = database
-        self._options = options
         self._reporter = reporter
+        self._size = BatchSize(options.batch_size, options.batch_seconds)
         self.run = run
 
     def do(self) -> int:
@@ -71,11 +71,11 @@ class Downgrade:
 
         def work() -> tuple[ledger.Run, list[Restoration], int]:
             restorations, last = ledger.restore(
-                self._database, run_id, kind, after, self._options.batch_size
+                self._database, run_id, kind, after, self._size.rows
             )
             if not restorations:
                 return self.run, [], last
-            self._reporter.batch("changes", len(restorations), self._options.batch_size)
+            self._reporter.batch("changes", len(restorations), self._size.rows)
             decisions = [_decision(kind, r) for r in restorations if r.outcome]
             problems = [d for d in decisions if isinstance(d, Problem)]
             ledger.write_problems(self._database, self.run.id, problems)
@@ -87,7 +87,8 @@ class Downgrade:
             ledger.save_progress(self._database, run)
             return run, restorations, last
 
-        self.run, restorations, last = self._database.transaction(work)
+        with self._size.measured():
+            self.run, restorations, last = self._database.transaction(work)
         self._reporter.restorations(kind, restorations)
         self._reporter.advance(sum(r.outcome is not None for r in restorations))
         return last

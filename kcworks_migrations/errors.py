@@ -34,6 +34,8 @@ class LegacyDateError(CreatedDatesError):
 class SettingError(CreatedDatesError):
     """A setting can't be used; nothing was touched."""
 
+    exit_code = 2
+
     def __init__(self, name: str, value: object, wanted: str) -> None:
         """Say which setting, its value and what is wanted instead."""
         super().__init__(
@@ -45,6 +47,8 @@ class SettingError(CreatedDatesError):
 class InstanceError(CreatedDatesError):
     """The database can't be migrated; nothing was touched."""
 
+    exit_code = 2
+
     def __init__(self, fact: str, next_step: str) -> None:
         """Say what was found and what to do."""
         super().__init__(f"{fact} Nothing was changed: {next_step}")
@@ -52,6 +56,8 @@ class InstanceError(CreatedDatesError):
 
 class RunInProgressError(CreatedDatesError):
     """Another run is at work on this database."""
+
+    exit_code = 4
 
     def __init__(
         self, run_id: int | None, origin: str | None, since: datetime | None
@@ -70,6 +76,8 @@ class RunInProgressError(CreatedDatesError):
 
 class RunIncompleteError(CreatedDatesError):
     """A run could not finish; what it did is kept and the same command goes on."""
+
+    exit_code = 3
 
     def __init__(self, run_id: int, fact: str) -> None:
         """Say which run stopped and why."""

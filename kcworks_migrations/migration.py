@@ -17,11 +17,12 @@ from sqlalchemy.exc import DBAPIError
 
 from . import ledger, queries, reindex
 from .config import Options, options_from
-from .database import Database, locked, opened
+from .database import Database, is_lock_timeout, locked, opened
+from .dates import show
 from .downgrade import Downgrade
-from .errors import RunIncompleteError
+from .errors import InstanceError, RunIncompleteError
 from .report import PROBLEMS_SHOWN, Reporter, Summary, print_summary
-from .rules import Problem
+from .rules import Problem, escape
 from .statistics import Statistics
 from .upgrade import Upgrade
 
@@ -146,14 +147,25 @@ def _working(engine: Engine, database: Database, run: ledger.Run) -> Generator[N
         database.close()
         try:
             with opened(engine, lock_timeout_seconds=1) as marking:
+                if is_lock_timeout(error):
+                    fact += f" ({marking.transaction(_lock_holders, marking)})"
                 marking.transaction(ledger.end_run, marking, run.id, status, fact)
-        except DBAPIError:
+        except (DBAPIError, InstanceError):
             pass
         if isinstance(error, DBAPIError):
             raise RunIncompleteError(run.id, f"the database says: {fact}.") from error
         raise
     finally:
         gc.unfreeze()
+
+
+def _lock_holders(database: Database) -> str:
+    """Say who holds a whole table, since when, and with which statement."""
+    holders = [
+        f"process {pid} holds the table since {show(since)} with: {escape(query, 100)}"
+        for pid, since, query in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS)
+    ]
+    return "; ".join(holders) or "whoever held the table has ended since"
 
 
 def _first_line(error: BaseException) -> str:

@@ -61,6 +61,18 @@ SET_LOCALS = text(
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 
+# Who has a lock on a whole table that keeps others from changing its rows.
+SELECT_TABLE_LOCK_HOLDERS = text("""
+SELECT DISTINCT a.pid, a.xact_start, a.query
+FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.granted AND a.pid <> pg_backend_pid()
+  AND l.relation IN (to_regclass('rdm_records_metadata'),
+                     to_regclass('communities_metadata'))
+  AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+                 'AccessExclusiveLock')
+ORDER BY a.xact_start LIMIT 3
+""")
+
 SELECT_COLUMN_TYPE = text(
     "SELECT format_type(atttypid, NULL) FROM pg_attribute"
     " WHERE attrelid = to_regclass(:table) AND attname = 'created'"

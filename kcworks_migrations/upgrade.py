@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from . import ledger, rules
 from .config import Options
-from .database import PAUSES_SECONDS, Database
+from .database import PAUSES_SECONDS, BatchSize, Database
 from .report import Reporter, result_line
 from .rules import Change, Decision, Problem, RecordRow, Skip
 from .scan import Row, Scan
@@ -28,6 +28,7 @@ class Upgrade:
         self._database = database
         self._options = options
         self._reporter = reporter
+        self._size = BatchSize(options.batch_size, options.batch_seconds)
         self._now = datetime.now(UTC)
         self._oldest: dict[str, rules.Oldest] = {}
         self.run = run
@@ -81,10 +82,10 @@ class Upgrade:
         """
 
         def work() -> tuple[ledger.Run, list[Decided], list[Decision]]:
-            rows = scan.page(self.run.cursor, self._options.batch_size)
+            rows = scan.page(self.run.cursor, self._size.rows)
             if not rows:
                 return self.run, [], []
-            self._reporter.batch(noun, len(rows), self._options.batch_size)
+            self._reporter.batch(noun, len(rows), self._size.rows)
             decided = [self._decide(row) for row in rows]
             group_problems = _group_problems(rows)
             decisions = [decision for _, decision, _ in decided]
@@ -96,7 +97,8 @@ class Upgrade:
             self._write_progress(run)
             return run, decided, decisions
 
-        self.run, decided, decisions = self._database.transaction(work)
+        with self._size.measured():
+            self.run, decided, decisions = self._database.transaction(work)
         self._note_oldest(decided)
         self._reporter.decisions(kind, decisions)
         self._reporter.advance(len(decisions))
