@@ -3,10 +3,11 @@
 """The upgrade between two batches: records first, then communities."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from . import ledger, rules
 from .config import Options
@@ -15,7 +16,16 @@ from .report import Reporter, result_line
 from .rules import Change, Decision, Problem, RecordRow, Skip
 from .scan import Row, Scan
 
-Decided = tuple[Row, Decision, datetime | None]
+
+class Decided(NamedTuple):
+    """A row and all that follows from it."""
+
+    row: Row
+    decision: Decision
+    instant: datetime | None = None
+    """The valid legacy date of a record."""
+    groups: Iterable[str] = ()
+    group_problems: Sequence[Problem] = ()
 
 
 class Upgrade:
@@ -87,9 +97,8 @@ class Upgrade:
                 return self.run, [], []
             self._reporter.batch(noun, len(rows), self._size.rows)
             decided = [self._decide(row) for row in rows]
-            group_problems = _group_problems(rows)
-            decisions = [decision for _, decision, _ in decided]
-            decisions = self._write(kind, decisions, group_problems)
+            group_problems = [p for d in decided for p in d.group_problems]
+            decisions = self._write(kind, [d.decision for d in decided], group_problems)
             statistics = deepcopy(self.run.statistics)
             statistics.groups.add(group_problems)
             statistics.of(kind).add(decisions)
@@ -105,15 +114,17 @@ class Upgrade:
         return bool(decisions)
 
     def _decide(self, row: Row) -> Decided:
-        if isinstance(row, RecordRow):
-            return row, *rules.decide_record(row, self._options.filters, self._now)
-        return row, rules.decide_community(row, self._oldest), None
+        if not isinstance(row, RecordRow):
+            return Decided(row, rules.decide_community(row, self._oldest))
+        decision, instant = rules.decide_record(row, self._options.filters, self._now)
+        if row.legacy_date.type is None:
+            return Decided(row, decision)
+        return Decided(row, decision, instant, *rules.read_groups(row))
 
     def _note_oldest(self, decided: Sequence[Decided]) -> None:
-        for row, _, instant in decided:
-            if isinstance(row, RecordRow) and instant is not None:
-                groups, _ = rules.read_groups(row)
-                rules.note_oldest(self._oldest, row, instant, groups)
+        for d in decided:
+            if isinstance(d.row, RecordRow) and d.instant is not None:
+                rules.note_oldest(self._oldest, d.row, d.instant, d.groups)
 
     def _write(
         self, kind: str, decisions: list[Decision], group_problems: Sequence[Problem]
@@ -164,7 +175,9 @@ class Upgrade:
         def work() -> tuple[ledger.Run, list[Decision]]:
             ledger.delete_locked(self._database, self.run.id, kind, ids)
             rows = scan.by_ids(ids)
-            decisions = self._write(kind, [self._decide(row)[1] for row in rows], ())
+            decisions = self._write(
+                kind, [self._decide(row).decision for row in rows], ()
+            )
             present = {row.id for row in rows}
             gone = [Skip(id, id) for id in ids if id not in present]
             statistics = deepcopy(self.run.statistics)
@@ -176,12 +189,3 @@ class Upgrade:
 
         self.run, decisions = self._database.transaction(work)
         self._reporter.decisions(kind, decisions)
-
-
-def _group_problems(rows: Sequence[Row]) -> list[Problem]:
-    return [
-        problem
-        for row in rows
-        if isinstance(row, RecordRow) and row.legacy_date.type is not None
-        for problem in rules.read_groups(row)[1]
-    ]

@@ -30,3 +30,14 @@ def engine(app):
     from invenio_db import db
 
     return db.engine
+
+
+@pytest.fixture
+def instance(app, engine):
+    """An instance without records, communities or runs, and with empty queues."""
+    from instance import Instance
+
+    instance = Instance(engine)
+    instance.empty()
+    instance.empty_queues()
+    return instance

@@ -167,6 +167,14 @@ class Instance:
                 message.ack()
         return ids
 
+    def empty_queues(self) -> None:
+        """Make the queues of the indexers anew, without messages."""
+        with celery_app.connection_for_write() as connection:
+            for name in INDEXERS:
+                queue = current_indexer_registry.get(name).mq_queue(connection)
+                queue.declare()
+                queue.purge()
+
     @contextmanager
     def database_time_zone(self, name: str):
         """Let every new connection begin in another time zone."""

@@ -39,7 +39,7 @@ def state(instance):
     }
     run = instance.run()
     return (
-        instance.checksums(without_created=False),
+        instance.all_created(),
         backup,
         instance.problems(),
         (run.status, run.statistics),
@@ -87,18 +87,17 @@ def test_apply_failing_anywhere_is_completed_by_the_rerun(instance, failing_at, 
 @pytest.mark.parametrize("event", ["statement", "commit"])
 def test_revert_failing_anywhere_is_completed_by_the_rerun(instance, failing_at, event):
     fill(instance)
-    before = instance.checksums(without_created=False)
+    before = instance.all_created()
     instance.upgrade(batch_size=BATCH_SIZE)
     with failing_at(event, 0) as counter:
         instance.downgrade()
     for number in range(1, counter.count + 1):
         fill(instance)
-        created = instance.all_created()
         instance.upgrade(batch_size=BATCH_SIZE)
         with failing_at(event, number), pytest.raises(RuntimeError):
             instance.downgrade()
-        check_ledger(instance, created)
+        check_ledger(instance, before)
         instance.downgrade()
-        assert instance.checksums(without_created=False) == before
+        assert instance.all_created() == before
         assert {e.outcome for e in instance.backup()} == {"restored"}
         assert all(e.queued_at for e in instance.backup())

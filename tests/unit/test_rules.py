@@ -14,6 +14,7 @@ from kcworks_migrations.rules import (
     VALUE_LIMIT,
     Change,
     CommunityRow,
+    Decision,
     Filters,
     JsonValue,
     NoRecords,
@@ -67,6 +68,11 @@ def community(group="1000610", **changed) -> CommunityRow:
         group_id=string(group) if isinstance(group, str) else group,
     )
     return row._replace(**changed)
+
+
+def exactly(decision: Decision) -> tuple:
+    """Give what tells decisions apart: as tuples, `Skip` equals `NoRecords`."""
+    return type(decision), *decision
 
 
 def oldest_at(instant: datetime) -> Oldest:
@@ -149,7 +155,10 @@ def test_decide_record_with_younger_date():
 def test_decide_record_with_equal_instant(text):
     row = record(text, created=LEGACY)
 
-    assert decide_record(row, NO_FILTERS, NOW) == (Skip(row.id, row.label), LEGACY)
+    decision, instant = decide_record(row, NO_FILTERS, NOW)
+
+    assert exactly(decision) == (Skip, row.id, row.label)
+    assert instant == LEGACY
 
 
 def test_decide_record_one_microsecond_apart():
@@ -229,7 +238,10 @@ def test_decide_record_filtered_out_still_counts_for_communities():
     row = record()
     filters = Filters(end_date=date(2000, 1, 1))
 
-    assert decide_record(row, filters, NOW) == (Skip(row.id, row.label), LEGACY)
+    decision, instant = decide_record(row, filters, NOW)
+
+    assert exactly(decision) == (Skip, row.id, row.label)
+    assert instant == LEGACY
 
 
 def test_decide_record_filtered_out_with_refused_date_is_a_problem():
@@ -554,7 +566,7 @@ def test_decide_community_of_another_group(group):
 
     decision = decide_community(row, {"1000610": oldest_at(LEGACY)})
 
-    assert decision == NoRecords(row.id, row.label)
+    assert exactly(decision) == (NoRecords, row.id, row.label)
 
 
 @pytest.mark.parametrize(
@@ -577,7 +589,7 @@ def test_decide_community_changes_only_to_an_earlier_day(created, is_changed):
         assert isinstance(decision, Change)
         assert decision.new_created == datetime(2016, 2, 29, tzinfo=UTC)
     else:
-        assert decision == Skip(row.id, row.label)
+        assert exactly(decision) == (Skip, row.id, row.label)
 
 
 @pytest.mark.parametrize(
@@ -621,7 +633,7 @@ def test_decide_community_with_unreadable_created():
 def test_decide_community_with_unreadable_created_and_no_records():
     row = community(created=None)
 
-    assert decide_community(row, {}) == NoRecords(row.id, row.label)
+    assert exactly(decide_community(row, {})) == (NoRecords, row.id, row.label)
 
 
 # --- escape --------------------------------------------------------------------------

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Filled instances, short pauses, and servers that a test may kill."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import clients
+import common
+import faults
+import pytest
+import server
+import servers
+from celery import current_app as celery_app
+from instance import Instance
+from sqlalchemy import create_engine
+
+from kcworks_migrations import database, downgrade, upgrade
+
+
+@pytest.fixture
+def filled(instance):
+    """An instance with some records and communities."""
+    faults.fill(instance)
+    return instance
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """Come back to what is locked at once, so that giving up takes no time."""
+    for module in (database, upgrade, downgrade):
+        monkeypatch.setattr(module, "PAUSES_SECONDS", (0.1, 0.1))
+
+
+@pytest.fixture(scope="session")
+def own_folder():
+    """The data of servers that the tests may kill, apart from the shared ones."""
+    patch = pytest.MonkeyPatch()
+    with tempfile.TemporaryDirectory(prefix="kcworks-faults-") as name:
+        os.chmod(name, 0o711)
+        for module in (common, server, servers):
+            patch.setattr(module, "DATA", Path(name))
+        yield Path(name)
+    patch.undo()
+
+
+class OwnServer:
+    """A real server of its own, to be killed and started again on its data."""
+
+    def __init__(self, service: str) -> None:
+        self._server = type(servers.SERVERS[service])()
+        self._service = service
+        self._entry: dict = {}
+
+    @property
+    def uri(self) -> str:
+        return self._entry["uri"]
+
+    @property
+    def pid(self) -> int:
+        return self._entry["pids"][0][0]
+
+    def start(self) -> None:
+        process = self._server.start(self._entry)
+        clients.wait_until_ready(
+            self._service, self.uri, process, self._server.log
+        )
+
+    def stop(self, kill: bool = False) -> None:
+        self._server.stop(self._entry, kill=kill)
+
+
+@pytest.fixture(scope="session")
+def own_postgresql(own_folder):
+    """A PostgreSQL that a test may kill."""
+    own = OwnServer("postgresql")
+    own.start()
+    yield own
+    own.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def own_rabbitmq(own_folder):
+    """A RabbitMQ that a test may kill."""
+    own = OwnServer("rabbitmq")
+    own.start()
+    yield own
+    own.stop(kill=True)
+
+
+@pytest.fixture
+def elsewhere(app, engine, own_postgresql):
+    """A filled instance whose database is on a server that a test may kill."""
+    name = "elsewhere"
+    clients.drop_database(own_postgresql.uri, name)
+    clients.create_database(own_postgresql.uri, name)
+    uri = clients.database_uri(own_postgresql.uri, name)
+    faults.copy_tables(engine, uri)
+    instance = Instance(create_engine(uri))
+    instance.empty_queues()
+    faults.fill(instance)
+    yield instance
+    instance.engine.dispose()
+
+
+@pytest.fixture
+def own_broker(own_rabbitmq):
+    """A broker that a test may kill, as the broker of the application."""
+    before = celery_app.conf.broker_url, celery_app.conf.broker_write_url
+    celery_app.conf.broker_url = celery_app.conf.broker_write_url = own_rabbitmq.uri
+    celery_app.conf.broker_read_url = own_rabbitmq.uri
+    yield own_rabbitmq
+    celery_app.conf.broker_url, celery_app.conf.broker_write_url = before
+    celery_app.conf.broker_read_url = before[0]

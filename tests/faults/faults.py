@@ -1,0 +1,304 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Ways to break a run, and to see whether anything was lost.
+
+A `Point` names an instant between two statements; `at` does something there. `Child`
+is a forked process that has the loaded application but connections of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psycopg2
+from celery import current_app as celery_app
+from invenio_db import db
+from kombu import Producer
+from sqlalchemy import event
+
+from kcworks_migrations.reindex import INDEXER_OF_KIND
+
+PATIENCE_SECONDS = 120
+
+
+class Point(NamedTuple):
+    """An instant of a run.
+
+    `when` is ``before`` or ``after`` a statement that contains `text`, before the
+    ``commit`` of its transaction, or ``committed`` after that.
+    """
+
+    when: str
+    text: str
+    number: int = 1
+    """Which time it comes."""
+
+
+@contextmanager
+def at(engine, point: Point, act):
+    """Call `act` with the connection when the run comes to a point, once."""
+    count = 0
+    is_inside = is_committed = False
+
+    def reach(when, connection) -> None:
+        nonlocal count
+        if when == point.when:
+            count += 1
+            if count == point.number:
+                act(connection)
+
+    def is_meant(statement, parameters) -> bool:
+        return point.text in statement or point.text in str(parameters)
+
+    def before(connection, cursor, statement, parameters, context, is_many) -> None:
+        if is_meant(statement, parameters):
+            reach("before", connection)
+
+    def after(connection, cursor, statement, parameters, context, is_many) -> None:
+        nonlocal is_inside
+        if is_meant(statement, parameters):
+            is_inside = True
+            reach("after", connection)
+
+    def commit(connection) -> None:
+        nonlocal is_inside, is_committed
+        if is_inside:
+            is_inside, is_committed = False, True
+            reach("commit", connection)
+
+    def begin(connection) -> None:
+        nonlocal is_committed
+        if is_committed:
+            is_committed = False
+            reach("committed", connection)
+
+    listeners = {
+        "before_cursor_execute": before,
+        "after_cursor_execute": after,
+        "commit": commit,
+        "begin": begin,
+    }
+    for name, listener in listeners.items():
+        event.listen(engine, name, listener)
+    try:
+        yield
+    finally:
+        for name, listener in listeners.items():
+            event.remove(engine, name, listener)
+
+
+@contextmanager
+def at_message(number: int, act):
+    """Call `act` before a message is published, once."""
+    count = 0
+    publish = Producer.publish
+
+    def counted(self, *args, **options):
+        nonlocal count
+        count += 1
+        if count == number:
+            act()
+        return publish(self, *args, **options)
+
+    Producer.publish = counted
+    try:
+        yield
+    finally:
+        Producer.publish = publish
+
+
+def kill_this_process(connection=None) -> None:
+    """End this process as the kernel does when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_this_process(connection=None) -> None:
+    """Hold this process until somebody continues it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class Child:
+    """A process that was forked from this one to do some work on the instance."""
+
+    def __init__(self, instance, work) -> None:
+        db.session.remove()
+        instance.engine.dispose()
+        self._instance = instance
+        self._log = tempfile.TemporaryFile("w+", buffering=1, errors="replace")
+        self.status: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._work(work)
+
+    def _work(self, work) -> None:
+        status = 1
+        try:
+            sys.stdout = sys.stderr = self._log
+            os.environ["PGAPPNAME"] = application_name(os.getpid())
+            # The parent's connections to the broker must not be used by two.
+            celery_app.pool.force_close_all()
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended, and wait until the database has noticed."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended; give its exit status, or minus a signal."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                raise AssertionError(f"a child hangs: {self.output()}")
+            else:
+                time.sleep(0.002)
+        wait_until(self._is_forgotten, "the database noticed the end of a child")
+        return self.status
+
+    def _is_forgotten(self) -> bool:
+        return not self._instance.scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name",
+            name=application_name(self.pid),
+        )
+
+    def wait_until_stopped(self) -> None:
+        """Wait until it holds itself at a point."""
+        pid, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self.status = os.waitstatus_to_exitcode(status)
+            raise AssertionError(f"a child did not stop: {self.output()}")
+
+    def go_on(self) -> None:
+        """Let it go on after it held itself."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def output(self) -> str:
+        """Give what it printed; to be asked after its end."""
+        self._log.seek(0)
+        return self._log.read()
+
+
+def application_name(pid: int) -> str:
+    """Give the name by which the database knows the connections of a child."""
+    return f"kcworks-child-{pid}"
+
+
+def wait_until(condition, what: str) -> None:
+    """Ask again and again until a condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited too long until {what}"
+        time.sleep(0.005)
+
+
+def other_connection(instance):
+    """Open a connection of somebody else, outside the application's pool."""
+    return psycopg2.connect(plain_uri(instance.engine))
+
+
+def fill(instance, records: int = 300, communities: int = 6) -> None:
+    """Insert rows of which the oldest of a group is in the first batch.
+
+    A rerun that forgot what is behind its cursor would date the community wrongly.
+    """
+    instance.many(records, communities)
+    instance.execute(
+        "UPDATE rdm_records_metadata SET json = jsonb_set(json, ARRAY["
+        "'custom_fields', 'hclegacy:record_creation_date'], '\"2001-01-01T00:00:00Z\"')"
+        " WHERE id = (SELECT min(id::text)::uuid FROM rdm_records_metadata)"
+    )
+
+
+def forget_runs(instance) -> None:
+    """Empty our tables and the queues, as if nothing had ever been done."""
+    instance.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    instance.empty_queues()
+
+
+def outcome(instance):
+    """Give what must not depend on faults: dates, ledger, problems, statistics."""
+    ledger = {
+        (
+            e.kind,
+            e.entity,
+            e.label,
+            e.old_created,
+            e.new_created,
+            e.source_value,
+            e.source_record_label,
+            e.outcome,
+            e.queued_at is not None,
+        )
+        for e in instance.backup()
+    }
+    run = instance.run()
+    return (
+        instance.all_created(),
+        ledger,
+        instance.problems(),
+        (run.action, run.status, run.statistics),
+    )
+
+
+def check_ledger(instance, before) -> None:
+    """Check that every change has its entry and every standing entry its change.
+
+    Args:
+        instance: The instance.
+        before: What `all_created` gave before the first run.
+    """
+    now = instance.all_created()
+    standing = {
+        f"{row.kind} {row.entity_id}": (row.old, row.new)
+        for row in instance.execute(
+            "SELECT kind, entity_id::text, extract(epoch FROM old_created)::text AS old,"
+            " extract(epoch FROM new_created)::text AS new"
+            " FROM kcworks_created_dates_backup WHERE outcome IS NULL"
+        )
+    }
+    changed = {key: (before[key], now[key]) for key in now if now[key] != before[key]}
+    assert changed == standing
+
+
+def check_queued(instance) -> None:
+    """Check that every row that was ever changed was sent at least once."""
+    for kind in ("record", "community"):
+        changed = {e.entity for e in instance.backup(kind=kind)}
+        assert changed <= set(instance.queued(INDEXER_OF_KIND[kind])), kind
+
+
+def copy_tables(engine, uri: str) -> None:
+    """Copy the tables of a database to another, without their rows."""
+    dumped = subprocess.run(
+        ["pg_dump", "--schema-only", "--no-owner", plain_uri(engine)],
+        capture_output=True,
+        check=True,
+    )
+    subprocess.run(
+        ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", uri],
+        input=dumped.stdout,
+        capture_output=True,
+        check=True,
+    )
+
+
+def plain_uri(engine) -> str:
+    """Give the address of a database as PostgreSQL's own programs take it."""
+    plain = engine.url.set(drivername="postgresql")
+    return plain.render_as_string(hide_password=False)

@@ -1,0 +1,434 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The summary of a run, the line of a result, and what is printed while it runs."""
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from kcworks_migrations import report
+from kcworks_migrations.report import (
+    PROBLEMS_SHOWN,
+    Reporter,
+    Summary,
+    consequences,
+    print_summary,
+    problem_line,
+    result_line,
+    summary_lines,
+)
+from kcworks_migrations.rules import (
+    REASONS,
+    Change,
+    CommunityRow,
+    Filters,
+    JsonValue,
+    Problem,
+    RecordRow,
+    Skip,
+    decide_community,
+    decide_record,
+    read_groups,
+)
+from kcworks_migrations.statistics import Statistics, Tally
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+OLD = datetime(2024, 5, 1, 12, tzinfo=UTC)
+NEW = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)
+CHANGE = Change("id", "abcde-12345", OLD, NEW, "2016-02-29T13:11:39Z")
+
+
+def problem(number: int = 0, reason="date_only", value="2016-02-29") -> Problem:
+    return Problem(f"id {number}", f"abcde-{number:05}", "record", reason, value)
+
+
+def summary(**changed) -> Summary:
+    """Make the summary of an upgrade that changed something, without problems."""
+    statistics = Statistics(Tally(updated=90, skipped=9), Tally(updated=8))
+    values = {
+        "run_id": 7,
+        "action": "apply",
+        "status": "succeeded",
+        "statistics": statistics,
+        "sent": 123,
+    }
+    return Summary(**(values | changed))
+
+
+def with_problems(errors: int, **changed) -> Summary:
+    return summary(
+        statistics=Statistics(Tally(updated=90, errors=errors)),
+        problems=[problem(n) for n in range(min(errors, PROBLEMS_SHOWN))],
+        **changed,
+    )
+
+
+def text_of(of: Summary) -> str:
+    return "\n".join(summary_lines(of))
+
+
+# --- summary_lines -------------------------------------------------------------------
+
+
+def test_summary_lines_of_upgrade_have_the_statistics_as_a_table():
+    statistics = Statistics(Tally(90, 9, 0, 1), Tally(8, 2, 3, 4), Tally(errors=5))
+
+    lines = summary_lines(summary(statistics=statistics))
+
+    assert "Update of created dates: run 7, succeeded" in lines
+    table = [line.split() for line in lines if line.startswith("  ")][:4]
+    assert table == [
+        ["found", "updated", "skipped", "no", "records", "errors"],
+        ["records", "100", "90", "9", "0", "1"],
+        ["communities", "17", "8", "2", "3", "4"],
+        ["groups", "5", "0", "0", "0", "5"],
+    ]
+
+
+def test_summary_lines_align_the_columns():
+    statistics = Statistics(
+        Tally(12345678, 9, 0, 1), Tally(8, 2, 3, 4), Tally(0, 0, 0, 1)
+    )
+
+    lines = summary_lines(summary(statistics=statistics))
+
+    header = next(n for n, line in enumerate(lines) if line.split()[:1] == ["found"])
+    assert len({len(line) for line in lines[header : header + 4]}) == 1
+
+
+def test_summary_lines_without_group_entries_have_no_row_for_them():
+    assert "groups" not in text_of(summary())
+
+
+def test_summary_lines_of_upgrade_name_the_undo_and_the_state():
+    lines = summary_lines(summary())
+
+    assert "Look at the state: invenio kcworks-created-dates status" in lines
+    assert any(
+        line.endswith("invenio alembic downgrade kcworks_migrations@-1")
+        for line in lines
+    )
+    assert "123 documents were queued for reindexing." in lines
+    assert [f"  - {text}" for text in consequences()] == [
+        line for line in lines if line.startswith("  - ")
+    ]
+
+
+def test_summary_lines_of_downgrade_name_the_upgrade():
+    text = text_of(summary(action="revert"))
+
+    assert "Restoration of created dates: run 7" in text
+    assert "restored" in text
+    assert "updated" not in text
+    assert "invenio alembic upgrade kcworks_migrations@head" in text
+    assert "downgrade" not in text
+    assert not any(consequence in text for consequence in consequences())
+
+
+def test_summary_lines_of_run_that_changed_nothing():
+    statistics = Statistics(Tally(skipped=99), Tally(skipped=8))
+
+    text = text_of(summary(statistics=statistics, sent=0))
+
+    assert "Nothing had to be changed." in text
+    assert "What else changes" not in text
+    assert "downgrade" not in text
+    assert "queued" not in text
+
+
+def test_summary_lines_of_run_that_changed_something_do_not_say_nothing():
+    assert "Nothing" not in text_of(summary())
+
+
+def test_summary_lines_of_dry_run_say_that_nothing_was_written():
+    text = text_of(with_problems(3, run_id=0, sent=0))
+
+    assert "Update of created dates: dry run" in text
+    assert "Nothing was written" in text
+    assert "3 problems; these rows would stay as they are." in text
+    assert "--run" not in text
+    assert "downgrade" not in text
+
+
+def test_summary_lines_count_later_versions():
+    statistics = Statistics(Tally(updated=5, later_versions=2))
+
+    assert "2 of the updated records are later versions" in text_of(
+        summary(statistics=statistics)
+    )
+    assert "later versions" not in text_of(summary())
+
+
+@pytest.mark.parametrize(
+    ("errors", "shown", "more"),
+    [(0, 0, None), (1, 1, None), (10, 10, None), (11, 10, 1), (1234, 10, 1224)],
+)
+def test_summary_lines_show_the_first_ten_problems_and_how_many_more(
+    errors, shown, more
+):
+    of = with_problems(errors)
+
+    lines = summary_lines(of)
+
+    assert [line for line in lines if line.startswith("  - record ")] == [
+        problem_line(problem(n)) for n in range(shown)
+    ]
+    assert [line for line in lines if "more" in line and "README" not in line] == (
+        [f"  ... and {more} more"] if more else []
+    )
+    command = "All of them: invenio kcworks-created-dates problems --run 7"
+    assert (command in lines) is (errors > 0)
+    assert any(line.startswith(f"{errors} problem") for line in lines) is (errors > 0)
+
+
+def test_summary_lines_count_problems_of_all_kinds():
+    statistics = Statistics(
+        Tally(updated=1, errors=1), Tally(errors=20), Tally(errors=300)
+    )
+
+    assert "321 problems" in text_of(summary(statistics=statistics))
+
+
+@pytest.mark.parametrize("error", ["connection refused", None])
+def test_summary_lines_warn_of_what_waits_with_count_and_command(error):
+    text = text_of(summary(sent=0, waiting=98, queue_error=error))
+
+    words = " ".join(text.split())
+    assert "WARNING: 98 changes wait for reindexing" in words
+    assert (error or "not sent yet") in words
+    assert "The dates in the database are right" in words
+    command = "\n  invenio kcworks-created-dates reindex\n"
+    assert command in text, "the command has a line of its own, to be copied"
+
+
+def test_summary_lines_without_waiting_do_not_warn():
+    assert "WARNING" not in text_of(summary())
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        summary(),
+        summary(action="revert"),
+        summary(sent=0, waiting=200_000, queue_error="[Errno 111] Connection refused"),
+        summary(statistics=Statistics(), sent=0),
+        summary(statistics=Statistics(Tally(9, 9, 9, 9, 9)), run_id=0),
+        summary(
+            run_id=123_456,
+            statistics=Statistics(
+                Tally(10**7, 10**7, 10**7, 10**7, 10**6), Tally(10**6), Tally(10**6)
+            ),
+            sent=10**7,
+        ),
+    ],
+    ids=["upgrade", "downgrade", "waiting", "nothing", "dry run", "large"],
+)
+@pytest.mark.parametrize("line", ["12.1.0", "13.1.2", "14.0.5"])
+def test_summary_lines_fit_80_columns(of, line, monkeypatch):
+    monkeypatch.setattr(report, "version", lambda name: line)
+
+    lines = text_of(of).splitlines()
+
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_print_summary_prints_the_lines_on_standard_output(capsys):
+    print_summary(with_problems(11))
+
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == text_of(with_problems(11)).splitlines()
+    assert printed.err == ""
+
+
+# --- problems ------------------------------------------------------------------------
+
+
+def test_problem_line_names_row_reason_and_value():
+    assert problem_line(problem(7)) == (
+        "  - record abcde-00007: the value is a date without a time: 2016-02-29"
+    )
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_problem_line_without_value_ends_with_the_reason(reason):
+    line = problem_line(problem(reason=reason, value=None))
+
+    assert line == f"  - record abcde-00000: {REASONS[reason]}"
+
+
+def test_problem_line_of_empty_value_differs_from_none():
+    assert problem_line(problem(value="")) != problem_line(problem(value=None))
+
+
+def test_problem_line_cuts_a_long_value():
+    assert len(problem_line(problem(value="x" * 500))) < 300
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07\r\nroot: all is well\x00\u202e\u2028\u200b"
+
+
+def hostile_problems() -> list[Problem]:
+    """Decide on rows with hostile values, as a run does."""
+    fields = JsonValue("object", None)
+    text = JsonValue("string", HOSTILE)
+    record = RecordRow(
+        "id", "label", OLD, 1, fields, text, JsonValue("array", None), ((text, text),)
+    )
+    of_date, _ = decide_record(record, Filters(), NOW)
+    _, of_entries = read_groups(record)
+    number = JsonValue("number", HOSTILE)
+    of_community = decide_community(
+        CommunityRow("id", "label", OLD, fields, number), {}
+    )
+    return [of_date, *of_entries, of_community]
+
+
+def test_summary_lines_of_hostile_values_print_no_control_characters():
+    problems = hostile_problems()
+    assert [p.kind for p in problems] == ["record", "group", "community"]
+    statistics = Statistics(Tally(errors=1), Tally(errors=1), Tally(errors=1))
+
+    lines = summary_lines(summary(statistics=statistics, problems=problems))
+
+    shown = [line for line in lines if "all is well" in line]
+    assert len(shown) == 3
+    for line in shown:
+        assert line.isprintable()
+        assert r"\x1b[2J\x1b]0;title\x07\r\nroot: all is well\x00\u202e" in line
+
+
+# --- result_line and consequences ----------------------------------------------------
+
+
+def test_result_line_of_records():
+    assert result_line("record", Tally(5, 4, 0, 3)) == (
+        "Record updates complete: 5 updated, 4 skipped, 3 errors"
+    )
+
+
+def test_result_line_of_communities():
+    assert result_line("community", Tally(5, 4, 2, 3)) == (
+        "Community updates complete: 5 updated, 4 skipped, 2 no records, 3 errors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "other_words"),
+    [
+        ("12.1.0", "BibTeX", ["JSON-LD", "GracePeriodPolicy"]),
+        ("13.1.2", "JSON-LD", ["BibTeX", "GracePeriodPolicy"]),
+        ("14.0.5", "FileModificationGracePeriodPolicy", ["BibTeX"]),
+        ("14.0.0b1.dev2", "FileModificationGracePeriodPolicy", ["BibTeX"]),
+    ],
+)
+def test_consequences_of_line(line, word, other_words, monkeypatch):
+    monkeypatch.setattr(report, "version", lambda name: line)
+
+    texts = consequences()
+
+    assert len(texts) in (2, 3)
+    assert word in " ".join(texts)
+    assert any("caches" in text for text in texts)
+    assert not any(other in " ".join(texts) for other in other_words)
+
+
+# --- Reporter ------------------------------------------------------------------------
+
+
+def test_line_is_printed_on_standard_error_and_logged(capsys, caplog):
+    caplog.set_level(logging.INFO, logger="kcworks_migrations")
+
+    Reporter().line("Starting")
+    Reporter().line("Careful", logging.WARNING)
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "Starting\nWARNING: Careful\n"
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", "Starting"),
+        ("WARNING", "Careful"),
+    ]
+
+
+def test_progress_without_terminal_prints_a_plain_line_per_batch(capsys):
+    reporter = Reporter()
+
+    with reporter.progress("records", 2500, 0):
+        for rows in (1000, 1000, 500):
+            reporter.batch("records", rows, 1000)
+            reporter.advance(rows)
+
+    lines = capsys.readouterr().err.splitlines()
+    starts = [
+        "Processing batch 1 of 3 (1000 records), 0 of 2500 done",
+        "Processing batch 2 of 3 (1000 records), 1000 of 2500 done, ",
+        "Processing batch 3 of 3 (500 records), 2000 of 2500 done, ",
+    ]
+    assert len(lines) == len(starts)
+    assert all(map(str.startswith, lines, starts))
+    assert all("\r" not in line and "\x1b" not in line for line in lines)
+    assert lines[0] == starts[0], "nothing is done, so there is no rate"
+    assert lines[1].endswith(" s left")
+
+
+def test_progress_of_resumed_run_counts_what_is_behind(capsys):
+    reporter = Reporter()
+
+    with reporter.progress("records", 2500, 2000):
+        reporter.batch("records", 500, 1000)
+
+    assert capsys.readouterr().err == (
+        "Processing batch 1 of 1 (500 records), 2000 of 2500 done\n"
+    )
+
+
+def test_advance_never_counts_more_than_announced(capsys):
+    reporter = Reporter()
+
+    with reporter.progress("records", 10, 0):
+        reporter.advance(25)
+        reporter.batch("records", 1, 1000)
+
+    assert "10 of 10 done" in capsys.readouterr().err
+
+
+def test_decisions_in_verbose_print_each_row(capsys):
+    Reporter(is_verbose=True).decisions("record", [CHANGE, Skip("id", "fghij-67890")])
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Updated record abcde-12345 from 2024-05-01 12:00:00 UTC"
+        " to 2016-02-29 13:11:39 UTC",
+        "Skipped record fghij-67890 (Skip)",
+    ]
+
+
+def test_decisions_not_in_verbose_are_logged_at_debug_only(capsys, caplog):
+    caplog.set_level(logging.DEBUG, logger="kcworks_migrations")
+
+    Reporter().decisions("record", [CHANGE])
+
+    assert capsys.readouterr().err == ""
+    assert [r.levelname for r in caplog.records] == ["DEBUG"]
+    assert "Updated record abcde-12345" in caplog.text
+
+
+def test_decisions_at_info_are_silent_about_changes(capsys, caplog):
+    caplog.set_level(logging.INFO, logger="kcworks_migrations")
+
+    Reporter().decisions("record", [CHANGE])
+
+    assert capsys.readouterr().err == ""
+    assert caplog.records == []
+
+
+def test_decisions_with_problem_log_an_error_with_reason_and_value(caplog):
+    Reporter().decisions("record", [problem(7)])
+
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        (
+            "ERROR",
+            "Failed to update record abcde-00007: the value is a date without a time:"
+            " 2016-02-29",
+        )
+    ]
