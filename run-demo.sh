@@ -30,7 +30,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 line=12 action=demo
 while [ $# -gt 0 ]; do
   case $1 in
-    --rdm) line=${2:-}; shift ;;
+    --rdm)
+      [ $# -gt 1 ] || fail "--rdm: 12, 13 or 14"
+      line=$2
+      shift
+      ;;
     --rdm=*) line=${1#*=} ;;
     --keep | --stop) action=${1#--} ;;
     -h | --help) usage; exit ;;
@@ -87,6 +91,7 @@ stop_all() {
     stop_processes "$folder"
     rm -f "$folder/kept"
   done
+  rm -f "$RUN/env.sh"
   if [ -f "$OWNS_SERVICES" ]; then
     services down
     rm -f "$OWNS_SERVICES"
@@ -106,10 +111,10 @@ after_db_create() {
 
 # What the filled instance is made from; without Python and line, which its virtual
 # environment and `create_instance` look after.
-sample_inputs() {
-  (cd "$DEMO" && cat sample.py shapes.py copies.py snapshot.py invenio.cfg populate.py) |
-    sha256sum
-}
+sample_inputs() (
+  cd "$DEMO"
+  cat sample.py shapes.py copies.py snapshot.py invenio.cfg populate.py | sha256sum
+)
 
 is_filled() {
   [ "$(cat "$FOLDER/.filled" 2>/dev/null)" = "$(sample_inputs)" ] &&

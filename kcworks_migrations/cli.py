@@ -16,7 +16,7 @@ from . import ledger, migration, queries
 from .config import options_from
 from .database import opened
 from .dates import show
-from .report import problem_line, result_line
+from .report import counted, problem_line, result_line
 from .rules import REASONS
 from .statistics import Statistics
 
@@ -139,12 +139,10 @@ def status(is_json: bool) -> None:
         click.echo(f"  {result_line('community', statistics.communities)}")
         if row["message"]:
             click.echo(f"  {row['message']}")
-    click.echo(f"{standing} changes stand and can be rolled back.")
+    click.echo(f"Can be rolled back: {counted(standing, 'change')}")
+    click.echo(f"Waiting for reindexing: {counted(waiting, 'change')}")
     if waiting:
-        click.echo(
-            f"{waiting} changes wait for reindexing; send them with\n"
-            "  invenio kcworks-created-dates reindex"
-        )
+        click.echo("Send them with\n  invenio kcworks-created-dates reindex")
 
 
 @created_dates.command()
@@ -165,15 +163,25 @@ def problems(run_id: int | None, reason: str | None) -> None:
                 click.echo(problem_line(stored.problem))
             count += len(page)
             after = page[-1].number
-    click.echo(f"{count} problems of run {run_id}.")
+    click.echo(f"{counted(count, 'problem')} of run {run_id}.")
 
 
 @created_dates.command()
+@click.option(
+    "--all",
+    "is_again",
+    is_flag=True,
+    help="Send every change of the ledger again, for example after OpenSearch was down"
+    " while the queues were drained.",
+)
 @with_appcontext
-def reindex() -> None:
+def reindex(is_again: bool) -> None:
     """Send the changes that wait to the indexing queues."""
-    sent = migration.send_waiting(db.engine)
-    click.echo(f"{sent.sent} documents were queued, {sent.waiting} changes wait.")
+    sent = migration.send_waiting(db.engine, is_again)
+    click.echo(
+        f"{counted(sent.sent, 'document')} queued, {counted(sent.waiting, 'change')}"
+        " waiting."
+    )
     if sent.error:
         raise click.ClickException(
             f"The broker did not take all: {sent.error}. Nothing is lost; run the same"

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from . import queries
 from .errors import InstanceError, RunInProgressError
+from .rules import escape
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -21,6 +22,9 @@ LOCK_KEY = 4_215_001_972_733_862_173
 
 PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 """How long a batch that ran into the lock timeout waits before each further try."""
+
+LOCK_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
+"""How long to wait after each try to get the advisory lock."""
 
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
@@ -34,7 +38,6 @@ class Database:
         self._connection = connection
         self._lock_timeout = f"{lock_timeout_seconds}s"
         self._column_types: dict[str, str] = {}
-        self.is_closed = False
 
     def transaction(
         self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -94,7 +97,6 @@ class Database:
     def close(self) -> None:
         """Close the connection for good instead of giving it back to the pool."""
         self._connection.invalidate()
-        self.is_closed = True
 
 
 class BatchSize:
@@ -145,7 +147,7 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     try:
         opened_connection = engine.connect()
     except DBAPIError as error:
-        fact = " ".join(str(error.orig).split())
+        fact = escape(" ".join(str(error.orig).split()))
         raise InstanceError(
             f"The database can't be reached: {fact}.",
             "start it and run the same command again.",
@@ -167,29 +169,25 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     """
     with opened(engine, lock_timeout_seconds) as database:
 
-        def unlock() -> None:
-            database.execute(queries.UNLOCK, key=LOCK_KEY)
+        def lock() -> bool:
+            return database.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar_one()
 
-        def lock() -> Any:
-            if database.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar():
-                return None
+        def running() -> Any:
             return database.execute(queries.SELECT_RUNNING).first() or (None,) * 3
 
-        holder = database.transaction(lock)
-        if holder is not None:
-            raise RunInProgressError(*holder)
         try:
+            # The server needs a moment to free the lock of a connection that was cut.
+            for pause in LOCK_PAUSES_SECONDS:
+                if database.transaction(lock):
+                    break
+                time.sleep(pause)
+            else:
+                raise RunInProgressError(*database.transaction(running))
             yield database
         finally:
-            try:
-                if not database.is_closed:
-                    database.transaction(unlock)
-            except BaseException as error:
-                # The connection must not go back to the pool with the lock; closing
-                # it for good frees the lock as well.
-                database.close()
-                if not isinstance(error, DBAPIError):
-                    raise
+            # Frees the lock, whatever state the connection is in: it must not go back
+            # to the pool with it.
+            database.close()
 
 
 def _check_tables(database: Database) -> None:

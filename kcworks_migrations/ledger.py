@@ -97,10 +97,15 @@ def save_progress(database: Database, run: Run) -> None:
     )
 
 
-def end_run(database: Database, run_id: int, status: str, message: str | None) -> None:
-    """Write how the run ended."""
+def end_run(database: Database, run_id: int, message: str | None) -> None:
+    """Write that the run has succeeded, and what it has to say."""
+    database.execute(queries.UPDATE_RUN_SUCCEEDED, run_id=run_id, message=message)
+
+
+def stop_run(database: Database, run_id: int, status: str, message: str) -> None:
+    """Write that the run stopped early, and why."""
     database.execute(
-        queries.UPDATE_RUN_STATUS, run_id=run_id, status=status, message=message
+        queries.UPDATE_RUN_STOPPED, run_id=run_id, status=status, message=message
     )
 
 

@@ -111,17 +111,21 @@ def revert(engine: Engine, origin: str) -> Summary:
             return _finish(database, work.run, "revert", reporter)
 
 
-def send_waiting(engine: Engine) -> reindex.Dispatch:
+def send_waiting(engine: Engine, is_again: bool = False) -> reindex.Dispatch:
     """Hand what still waits in the outbox to the indexing queues.
 
     Args:
         engine: The engine of the instance's database; an app context is needed.
+        is_again: Send every entry of the ledger again: for messages that were lost
+            after the broker had accepted them. Sending twice is harmless.
 
     Returns:
         What was sent and what waits.
     """
     options = options_from(current_app.config)
     with locked(engine, options.lock_timeout_seconds) as database:
+        if is_again:
+            database.transaction(database.execute, queries.UPDATE_ALL_UNQUEUED)
         return reindex.dispatch(database, lambda rows: None)
 
 
@@ -149,7 +153,7 @@ def _working(engine: Engine, database: Database, run: ledger.Run) -> Generator[N
             with opened(engine, lock_timeout_seconds=1) as marking:
                 if is_lock_timeout(error):
                     fact += f" ({marking.transaction(_lock_holders, marking)})"
-                marking.transaction(ledger.end_run, marking, run.id, status, fact)
+                marking.transaction(ledger.stop_run, marking, run.id, status, fact)
         except (DBAPIError, InstanceError):
             pass
         if isinstance(error, DBAPIError):
@@ -171,7 +175,7 @@ def _lock_holders(database: Database) -> str:
 def _first_line(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
     text = str(cause).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+    return escape(text.splitlines()[0].rstrip("."))
 
 
 def _finish(
@@ -185,7 +189,7 @@ def _finish(
 
     def end() -> list[Problem]:
         ledger.save_progress(database, replace(run, phase="done"))
-        ledger.end_run(database, run.id, "succeeded", message)
+        ledger.end_run(database, run.id, message)
         stored = ledger.problems(database, run.id, limit=PROBLEMS_SHOWN)
         return [problem for _, problem in stored]
 

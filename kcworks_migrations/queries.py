@@ -59,7 +59,6 @@ SET_LOCALS = text(
 # Held by the session that does the work: it goes with the connection, so a killed run
 # leaves no lock, and a run that lost its connection can't go on without it.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
-UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 
 # Who has a lock on a whole table that keeps others from changing its rows.
 SELECT_TABLE_LOCK_HOLDERS = text("""
@@ -233,10 +232,20 @@ SET status = 'running', message = NULL, phase = :phase, cursor = CAST(:cursor AS
     statistics = CAST(:statistics AS jsonb), progress_at = clock_timestamp()
 WHERE id = :run_id
 """)
-UPDATE_RUN_STATUS = text("""
+UPDATE_RUN_SUCCEEDED = text("""
+UPDATE kcworks_created_dates_run
+SET status = 'succeeded', message = :message, progress_at = clock_timestamp(),
+    finished_at = clock_timestamp()
+WHERE id = :run_id
+""")
+# The next progress of a run that goes on takes the last three words away again.
+UPDATE_RUN_STOPPED = text("""
 UPDATE kcworks_created_dates_run
 SET status = :status, message = :message, progress_at = clock_timestamp(),
-    finished_at = clock_timestamp()
+    statistics = statistics || jsonb_build_object(
+        'stopped_early', true,
+        'stopped_at_record', statistics->'records'->'total_found',
+        'stopped_at_community', statistics->'communities'->'total_found')
 WHERE id = :run_id
 """)
 SELECT_RUNNING = text(
@@ -311,6 +320,10 @@ SELECT_UNQUEUED = text("""
 SELECT id, entity_id::text AS entity_id FROM kcworks_created_dates_backup
 WHERE queued_at IS NULL AND kind = :kind AND id > :after ORDER BY id LIMIT :limit
 """)
+UPDATE_ALL_UNQUEUED = text(
+    "UPDATE kcworks_created_dates_backup SET queued_at = NULL"
+    " WHERE outcome IS NULL OR outcome = 'restored'"
+)
 UPDATE_QUEUED = text("""
 UPDATE kcworks_created_dates_backup SET queued_at = clock_timestamp()
 WHERE id = ANY(CAST(:entry_ids AS bigint[]))

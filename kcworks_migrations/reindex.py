@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from . import queries
 from .database import Database
 from .ledger import count_waiting
+from .rules import escape
 
 INDEXER_OF_KIND = {
     "record": "records",
@@ -165,19 +166,22 @@ def dispatch(database: Database, advance: Callable[[int], None]) -> Dispatch:
                         result.sent += send(database, broker, ids)
                         _mark_queued(database, [entry.id for entry in entries])
                         advance(len(entries))
-    except (BrokerRefusedError, OperationalError, OSError) as error:
-        result.error = str(error) or type(error).__name__
     except Exception as error:
         if not _is_of_broker(error):
             raise
-        result.error = str(error) or type(error).__name__
+        result.error = escape(str(error) or type(error).__name__)
     result.waiting = database.transaction(count_waiting, database)
     return result
 
 
 def _is_of_broker(error: Exception) -> bool:
     transport = celery_app.connection_for_write().transport
-    return isinstance(error, transport.connection_errors + transport.channel_errors)
+    return isinstance(
+        error,
+        (BrokerRefusedError, OperationalError, OSError)
+        + transport.connection_errors
+        + transport.channel_errors,
+    )
 
 
 def _mark_queued(database: Database, entry_ids: list[int]) -> None:

@@ -4,6 +4,7 @@
 
 import logging
 import sys
+import textwrap
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -31,18 +32,10 @@ CONSEQUENCES = (
     (range(13, 99), "JSON-LD, CSV and other exports now carry the true date."),
     (
         range(14, 99),
-        "The windows of GracePeriodPolicy and FileModificationGracePeriodPolicy have"
-        " closed for records that became older.",
+        "GracePeriodPolicy and FileModificationGracePeriodPolicy close.",
     ),
-    (
-        range(0, 99),
-        "Purge the caches and CDN in front of the instance: ETags do not change.",
-    ),
-    (
-        range(0, 99),
-        "Lists by date, and OAI-PMH earliestDatestamp, change once the queues are"
-        " drained.",
-    ),
+    (range(0, 99), "Purge the caches in front of the instance: ETags do not change."),
+    (range(0, 99), "Lists by date change once the queues are drained."),
 )
 """What else changes, by the major version of invenio-app-rdm; more in the README."""
 
@@ -169,6 +162,11 @@ class Reporter:
             logger.debug(message)
 
 
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun, such as ``1 change`` or ``2 changes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def result_line(kind: str, tally: Tally) -> str:
     """Give the one line that says how the rows of a kind came out."""
     parts = [f"{tally.updated} updated", f"{tally.skipped} skipped"]
@@ -214,14 +212,16 @@ def summary_lines(summary: Summary) -> list[str]:
         )
     lines += _problem_lines(summary)
     if summary.sent:
-        lines.append(f"{summary.sent} documents were queued for reindexing.")
+        lines.append(f"Queued for reindexing: {counted(summary.sent, 'document')}.")
     if summary.waiting:
         lines.append(
-            f"WARNING: {summary.waiting} changes wait for reindexing"
-            f" ({summary.queue_error or 'not sent yet'}). The dates in the database"
-            " are right; when the broker is back, send them with\n"
-            "  invenio kcworks-created-dates reindex"
+            f"WARNING: {counted(summary.waiting, 'change')} waiting for reindexing:"
         )
+        lines += textwrap.wrap(summary.queue_error or "not sent yet", 76)
+        lines.append(
+            "The dates in the database are right; when the broker is back, run"
+        )
+        lines.append("  invenio kcworks-created-dates reindex")
     if not summary.run_id:
         lines.append("Nothing was written: this is what an update would do.")
     elif statistics.updated:
@@ -240,7 +240,8 @@ def summary_lines(summary: Summary) -> list[str]:
 def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
-    lines = [f"{summary.statistics.errors} problems; these rows were left as they are:"]
+    problems = counted(summary.statistics.errors, "problem")
+    lines = [f"{problems}; these rows were left as they are:"]
     if not summary.run_id:
         return [lines[0].replace("were left", "would stay").rstrip(":") + "."]
     lines += [problem_line(problem) for problem in summary.problems]

@@ -73,19 +73,20 @@ class Statistics:
         """Changed rows of all kinds."""
         return self.records.updated + self.communities.updated
 
-    def as_dict(self) -> dict[str, dict[str, int]]:
+    def as_dict(self) -> dict[str, Any]:
         """Give the form that is kept in the run row and printed as JSON."""
-        return {
+        kept: dict[str, Any] = {
             f.name: {"total_found": getattr(self, f.name).total_found}
             | asdict(getattr(self, f.name))
             for f in fields(self)
         }
+        return kept | {"stopped_early": False}
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Mapping[str, Any]]) -> "Statistics":
+    def from_dict(cls, kept: Mapping[str, Any]) -> "Statistics":
         """Read the form that is kept in the run row."""
-        names = {f.name for f in fields(Tally)}
+        words = [f.name for f in fields(Tally)]
         return cls(**{
-            kind: Tally(**{k: v for k, v in tally.items() if k in names})
-            for kind, tally in kept.items()
+            f.name: Tally(**{w: kept.get(f.name, {}).get(w, 0) for w in words})
+            for f in fields(cls)
         })

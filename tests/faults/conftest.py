@@ -63,9 +63,7 @@ class OwnServer:
 
     def start(self) -> None:
         process = self._server.start(self._entry)
-        clients.wait_until_ready(
-            self._service, self.uri, process, self._server.log
-        )
+        clients.wait_until_ready(self._service, self.uri, process, self._server.log)
 
     def stop(self, kill: bool = False) -> None:
         self._server.stop(self._entry, kill=kill)

@@ -18,10 +18,12 @@ from faults import (
     at_message,
     check_ledger,
     check_queued,
+    fill,
     forget_runs,
     kill_this_process,
     outcome,
 )
+from instance import Instance
 
 BATCH_SIZE = 40
 SEED = 20260101
@@ -30,7 +32,7 @@ CHANGE = "INSERT INTO kcworks_created_dates_backup"
 PROGRESS = "SET status = 'running'"
 QUEUED = "SET queued_at = clock_timestamp()"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
-END = "SET status = %(status)s"
+END = "SET status = 'succeeded'"
 
 POINTS_OF_UPGRADE = {
     "before the run row": Point("before", "INSERT INTO kcworks_created_dates_run"),
@@ -56,8 +58,8 @@ POINTS_OF_UPGRADE = {
     "before records are marked as queued": Point("before", QUEUED, 2),
     "before the commit of that mark": Point("commit", QUEUED, 2),
     "after the commit of that mark": Point("committed", QUEUED, 2),
-    "before the end is written": Point("before", "'status': 'succeeded'"),
-    "before the end is committed": Point("commit", "'status': 'succeeded'"),
+    "before the end is written": Point("before", END),
+    "before the end is committed": Point("commit", END),
 }
 POINTS_OF_DOWNGRADE = {
     "before the run row": Point("before", "SET status = 'reverting'"),
@@ -74,8 +76,8 @@ POINTS_OF_DOWNGRADE = {
     "before communities are marked as queued": Point("before", QUEUED),
     "before records are marked as queued": Point("before", QUEUED, 2),
     "after the commit of that mark": Point("committed", QUEUED, 2),
-    "before the end is written": Point("before", "'status': 'succeeded'"),
-    "before the end is committed": Point("commit", "'status': 'succeeded'"),
+    "before the end is written": Point("before", END),
+    "before the end is committed": Point("commit", END),
 }
 
 
@@ -99,7 +101,7 @@ class World:
         return time.monotonic() - began
 
     def upgrade(self):
-        return self.instance.upgrade(batch_size=BATCH_SIZE)
+        return self.instance.upgrade()
 
     def downgrade(self):
         return self.instance.downgrade()
@@ -141,14 +143,13 @@ class World:
 
 @pytest.fixture(scope="module")
 def world_of_module(app, engine):
-    from faults import fill
-    from instance import Instance
-
     instance = Instance(engine)
     instance.empty()
     instance.empty_queues()
     fill(instance)
-    return World(instance)
+    app.config["KCWORKS_CREATED_DATES_BATCH_SIZE"] = BATCH_SIZE
+    yield World(instance)
+    app.config["KCWORKS_CREATED_DATES_BATCH_SIZE"] = 1000
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_apply_with_the_broker_down_succeeds_and_says_what_waits(instance, capsy
     assert (summary.sent, summary.waiting) == (0, changed)
     assert not any(entry.queued_at for entry in instance.backup())
     out = capsys.readouterr().out
-    assert f"WARNING: {changed} changes wait for reindexing" in out
+    assert f"WARNING: {changed} changes waiting for reindexing" in out
     assert "invenio kcworks-created-dates reindex" in out
 
     from kcworks_migrations import migration

@@ -60,6 +60,17 @@ def check_ledger(instance, before) -> None:
         assert float(before[key]) == pytest.approx(float(old), abs=1e-6)
 
 
+def check_stopped_run(instance) -> None:
+    """The run row says that it stopped and where, in the words of the statistics."""
+    for status, statistics in instance.execute(
+        "SELECT status, statistics FROM kcworks_created_dates_run"
+    ):
+        assert (status == "errored") == statistics["stopped_early"]
+        if statistics["stopped_early"]:
+            found = statistics["records"]["total_found"]
+            assert statistics["stopped_at_record"] == found
+
+
 @pytest.mark.parametrize("event", ["statement", "commit"])
 def test_apply_failing_anywhere_is_completed_by_the_rerun(instance, failing_at, event):
     fill(instance)
@@ -72,6 +83,7 @@ def test_apply_failing_anywhere_is_completed_by_the_rerun(instance, failing_at, 
         with failing_at(event, number), pytest.raises(RuntimeError):
             instance.upgrade(batch_size=BATCH_SIZE)
         check_ledger(instance, before)
+        check_stopped_run(instance)
         runs = instance.scalar("SELECT count(*) FROM kcworks_created_dates_run")
         was_done = runs and instance.run().status == "succeeded"
         instance.upgrade(batch_size=BATCH_SIZE)

@@ -109,7 +109,7 @@ def test_summary_lines_of_upgrade_name_the_undo_and_the_state():
         line.endswith("invenio alembic downgrade kcworks_migrations@-1")
         for line in lines
     )
-    assert "123 documents were queued for reindexing." in lines
+    assert "Queued for reindexing: 123 documents." in lines
     assert [f"  - {text}" for text in consequences()] == [
         line for line in lines if line.startswith("  - ")
     ]
@@ -195,7 +195,7 @@ def test_summary_lines_warn_of_what_waits_with_count_and_command(error):
     text = text_of(summary(sent=0, waiting=98, queue_error=error))
 
     words = " ".join(text.split())
-    assert "WARNING: 98 changes wait for reindexing" in words
+    assert "WARNING: 98 changes waiting for reindexing" in words
     assert (error or "not sent yet") in words
     assert "The dates in the database are right" in words
     command = "\n  invenio kcworks-created-dates reindex\n"

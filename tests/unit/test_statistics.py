@@ -133,6 +133,7 @@ def test_from_dict_of_as_dict_through_json_is_the_same(statistics):
     kept = json.loads(json.dumps(statistics.as_dict()))
 
     assert Statistics.from_dict(kept) == statistics
+    assert kept.pop("stopped_early") is False
     for tally in kept.values():
         assert tally["total_found"] == (
             tally["updated"] + tally["skipped"] + tally["no_records"] + tally["errors"]
@@ -148,7 +149,8 @@ def test_from_dict_with_fewer_words_starts_them_at_zero():
 def test_as_dict_has_the_words_of_the_design():
     statistics = Statistics(records=Tally(1, 2, 3, 4, 1))
 
-    assert list(statistics.as_dict()) == ["records", "communities", "groups"]
+    words = ["records", "communities", "groups", "stopped_early"]
+    assert list(statistics.as_dict()) == words
     assert statistics.as_dict()["records"] == {
         "total_found": 10,
         "updated": 1,
