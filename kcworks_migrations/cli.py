@@ -16,7 +16,7 @@ from . import ledger, migration, queries
 from .config import options_from
 from .database import opened
 from .dates import show
-from .report import counted, problem_line, result_line
+from .report import counted, problem_lines, result_line
 from .rules import REASONS
 from .statistics import Statistics
 
@@ -160,7 +160,7 @@ def problems(run_id: int | None, reason: str | None) -> None:
         after = count = 0
         while page := d.transaction(ledger.problems, d, run_id, reason, after):
             for stored in page:
-                click.echo(problem_line(stored.problem))
+                click.echo("\n".join(problem_lines(stored.problem)))
             count += len(page)
             after = page[-1].number
     click.echo(f"{counted(count, 'problem')} of run {run_id}.")

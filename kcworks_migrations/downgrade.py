@@ -100,8 +100,8 @@ def _decision(kind: str, r: Restoration) -> Decision | None:
         return Skip(r.id, r.label)
     if r.outcome == "changed_since":
         value = (
-            f"before the migration {show(r.old_created)}, by the migration"
-            f" {show(r.new_created)}, now {r.present_created}"
+            f"was {show(r.old_created)}, migrated to {show(r.new_created)},"
+            f" is {r.present_created}"
         )
         return Problem(r.id, r.label, kind, "changed_since", value)
     return None

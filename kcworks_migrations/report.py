@@ -27,6 +27,8 @@ logger.addHandler(logging.NullHandler())
 
 PROBLEMS_SHOWN = 10
 
+WIDTH = 80
+
 CONSEQUENCES = (
     (range(0, 13), "BibTeX citations now carry the year of the true date."),
     (range(13, 99), "JSON-LD, CSV and other exports now carry the true date."),
@@ -241,10 +243,10 @@ def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
     problems = counted(summary.statistics.errors, "problem")
-    lines = [f"{problems}; these rows were left as they are:"]
     if not summary.run_id:
-        return [lines[0].replace("were left", "would stay").rstrip(":") + "."]
-    lines += [problem_line(problem) for problem in summary.problems]
+        return [f"{problems} would be listed."]
+    lines = [f"{problems}; nothing was guessed:"]
+    lines += [line for problem in summary.problems for line in problem_lines(problem)]
     more = summary.statistics.errors - len(summary.problems)
     if more > 0:
         lines.append(f"  ... and {more} more")
@@ -254,10 +256,17 @@ def _problem_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def problem_line(problem: Problem) -> str:
-    """Give one problem as a line."""
-    value = "" if problem.value is None else f": {problem.value[:200]}"
-    return f"  - {problem.kind} {problem.label}: {REASONS[problem.reason]}{value}"
+def problem_lines(problem: Problem) -> list[str]:
+    """Give one problem as a line, or as a few when its value is long."""
+    line = f"  - {problem.kind} {problem.label}: {REASONS[problem.reason]}"
+    if problem.value is None:
+        return [line]
+    if len(line) + len(problem.value) + 2 <= WIDTH:
+        return [f"{line}: {problem.value}"]
+    value = textwrap.wrap(
+        problem.value, WIDTH - 6, max_lines=2, drop_whitespace=False, placeholder=" ..."
+    )
+    return [f"{line}:", *(f"      {part}" for part in value)]
 
 
 def consequences() -> list[str]:

@@ -15,24 +15,24 @@ from .dates import floor_to_day, parse_legacy_date
 from .errors import LegacyDateError
 
 REASONS = {
-    "empty": "the value is empty",
-    "not_a_string": "the value is not text",
-    "date_only": "the value is a date without a time",
-    "no_time_zone": "the value has no time zone",
-    "not_utc": "the value has an offset other than UTC",
-    "invalid_format": "the value is not an ISO 8601 instant in UTC",
-    "impossible_date": "the value names a day or time that does not exist",
-    "in_future": "the value lies in the future",
+    "empty": "empty",
+    "not_a_string": "not text",
+    "date_only": "a date without a time",
+    "no_time_zone": "no time zone",
+    "not_utc": "an offset other than UTC",
+    "invalid_format": "not ISO 8601 in UTC",
+    "impossible_date": "no such day or time",
+    "in_future": "in the future",
     "custom_fields_not_an_object": "custom_fields is not an object",
     "groups_not_a_list": "the groups are not a list",
-    "group_not_an_object": "an entry of the groups is not an object",
-    "group_identifier_missing": "an entry of the groups has no identifier",
+    "group_not_an_object": "a group is not an object",
+    "group_identifier_missing": "a group without an identifier",
     "group_identifier_not_a_string": "the identifier of a group is not text",
     "group_identifier_empty": "the identifier of a group is empty",
-    "value_too_long": "the value is longer than 500 characters",
-    "current_created_unreadable": "the present created is no date Python can hold",
-    "locked": "somebody else held or changed the row each time it was tried",
-    "changed_since": "created was changed by somebody since the migration",
+    "value_too_long": "longer than 500 characters",
+    "current_created_unreadable": "the present created is outside the years 1 to 9999",
+    "locked": "held by somebody each time it was tried",
+    "changed_since": "changed by somebody since",
 }
 """Every reason of a problem, and what it says to a person."""
 

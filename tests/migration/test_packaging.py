@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Every way to install the package carries the three revisions to `invenio`.
 
-Each installation gets an environment of its own, without the checkout: everything that
-the running environment has, except this package. No service is needed.
+Wheel and sdist are installed into environments of their own, away from the checkout,
+that have everything that the running one has, except this package; the running one is
+the editable installation. No service is needed.
 """
 
 import os
@@ -52,22 +53,11 @@ def run(*command, cwd: Path, **more) -> str:
 
 
 class Environment:
-    """A virtual environment with all that the running one has, except this package."""
+    """A virtual environment, used from a folder away from the checkout."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, python: Path, folder: Path) -> None:
+        self.python = python
         self.folder = folder
-        venv.create(folder / "venv", symlinks=True, with_pip=True)
-        self.python = folder / "venv/bin/python"
-        paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
-        self.site_packages = Path(sysconfig.get_path("purelib", vars=paths))
-        self.instance = folder / "instance"
-        # Links instead of a path in a .pth file: what is left out is not there, and
-        # the .pth files of others work.
-        left_out = re.compile(rf"(.*{PACKAGE}.*|pip(-.*)?|__pycache__)").fullmatch
-        for path in Path(sysconfig.get_path("purelib")).iterdir():
-            if not left_out(path.name):
-                (self.site_packages / path.name).symlink_to(path)
-        assert self.find_package() == "None", "the package is there already"
 
     def find_package(self) -> str:
         """Give the file of the package, or ``None``."""
@@ -81,17 +71,18 @@ class Environment:
             self.python,
             *arguments,
             cwd=self.folder,
-            INVENIO_INSTANCE_PATH=str(self.instance),
+            INVENIO_INSTANCE_PATH=str(self.folder / "instance"),
         )
-
-    def install(self, *what) -> None:
-        """Install the package, and nothing else; the build tools are here as well."""
-        options = ["--no-deps", "--no-build-isolation", "--no-cache-dir"]
-        self.execute("-m", "pip", "install", *options, *what)
 
     def invenio(self, *arguments) -> str:
         """Run the real `invenio` in this environment."""
         return self.execute(INVENIO, *arguments)
+
+    @property
+    def site_packages(self) -> Path:
+        """The folder where packages are installed."""
+        paths = dict.fromkeys(("base", "platbase"), str(self.python.parents[1]))
+        return Path(sysconfig.get_path("purelib", vars=paths))
 
     def package_files(self) -> dict[str, bytes]:
         """Give the installed files of the package by name."""
@@ -100,6 +91,20 @@ class Environment:
             for path in (self.site_packages / PACKAGE).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
+
+
+def make_environment(folder: Path) -> Environment:
+    """Make an environment with all that the running one has, except this package."""
+    venv.create(folder / "venv", symlinks=True, with_pip=True)
+    environment = Environment(folder / "venv/bin/python", folder)
+    # Links instead of a path in a .pth file: what is left out is not there, and the
+    # .pth files of others work.
+    left_out = re.compile(rf"(.*{PACKAGE}.*|pip(-.*)?|__pycache__)").fullmatch
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not left_out(path.name):
+            (environment.site_packages / path.name).symlink_to(path)
+    assert environment.find_package() == "None", "the package is there already"
+    return environment
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +116,22 @@ def built(tmp_path_factory):
     return {
         "wheel": next(folder.glob("*.whl")),
         "sdist": next(folder.glob("*.tar.gz")),
-        "editable": ROOT,
     }
 
 
 @pytest.fixture(scope="module")
 def environment_factory(built, tmp_path_factory):
     """Environments with the package, by the way it is installed, made when asked."""
-    made = {}
+    # What ./run-tests.sh makes is the editable installation.
+    running = Environment(Path(sys.executable), tmp_path_factory.mktemp("editable"))
+    made = {"editable": running}
 
     def make(way: str) -> Environment:
         if way not in made:
-            environment = Environment(tmp_path_factory.mktemp(way))
-            options = ["--editable"] if way == "editable" else []
-            environment.install(*options, built[way])
+            environment = make_environment(tmp_path_factory.mktemp(way))
+            # The build tools are linked as well, so nothing has to be downloaded.
+            options = ["--no-deps", "--no-build-isolation", "--no-cache-dir"]
+            environment.execute("-m", "pip", "install", *options, built[way])
             made[way] = environment
         return made[way]
 

@@ -14,7 +14,7 @@ from kcworks_migrations.report import (
     Summary,
     consequences,
     print_summary,
-    problem_line,
+    problem_lines,
     result_line,
     summary_lines,
 )
@@ -146,7 +146,7 @@ def test_summary_lines_of_dry_run_say_that_nothing_was_written():
 
     assert "Update of created dates: dry run" in text
     assert "Nothing was written" in text
-    assert "3 problems; these rows would stay as they are." in text
+    assert "3 problems would be listed." in text
     assert "--run" not in text
     assert "downgrade" not in text
 
@@ -172,7 +172,7 @@ def test_summary_lines_show_the_first_ten_problems_and_how_many_more(
     lines = summary_lines(of)
 
     assert [line for line in lines if line.startswith("  - record ")] == [
-        problem_line(problem(n)) for n in range(shown)
+        line for n in range(shown) for line in problem_lines(problem(n))
     ]
     assert [line for line in lines if "more" in line and "README" not in line] == (
         [f"  ... and {more} more"] if more else []
@@ -244,25 +244,28 @@ def test_print_summary_prints_the_lines_on_standard_output(capsys):
 # --- problems ------------------------------------------------------------------------
 
 
-def test_problem_line_names_row_reason_and_value():
-    assert problem_line(problem(7)) == (
-        "  - record abcde-00007: the value is a date without a time: 2016-02-29"
-    )
+def test_problem_lines_names_row_reason_and_value():
+    assert problem_lines(problem(7)) == [
+        "  - record abcde-00007: a date without a time: 2016-02-29"
+    ]
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_problem_line_without_value_ends_with_the_reason(reason):
-    line = problem_line(problem(reason=reason, value=None))
+def test_problem_lines_without_value_ends_with_the_reason(reason):
+    (line,) = problem_lines(problem(reason=reason, value=None))
 
     assert line == f"  - record abcde-00000: {REASONS[reason]}"
 
 
-def test_problem_line_of_empty_value_differs_from_none():
-    assert problem_line(problem(value="")) != problem_line(problem(value=None))
+def test_problem_lines_of_empty_value_differs_from_none():
+    assert problem_lines(problem(value="")) != problem_lines(problem(value=None))
 
 
-def test_problem_line_cuts_a_long_value():
-    assert len(problem_line(problem(value="x" * 500))) < 300
+def test_problem_lines_cuts_a_long_value():
+    lines = problem_lines(problem(value="x" * 500))
+
+    assert len(lines) == 3
+    assert max(len(line) for line in lines) <= 80
 
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\nroot: all is well\x00\u202e\u2028\u200b"
@@ -428,7 +431,6 @@ def test_decisions_with_problem_log_an_error_with_reason_and_value(caplog):
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         (
             "ERROR",
-            "Failed to update record abcde-00007: the value is a date without a time:"
-            " 2016-02-29",
+            "Failed to update record abcde-00007: a date without a time: 2016-02-29",
         )
     ]

@@ -1,0 +1,310 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Rows and tables that somebody else holds, with real second connections."""
+
+import re
+from contextlib import contextmanager
+
+import pytest
+from faults import Point, at, check_ledger, other_connection, outcome
+from instance import utc
+from sqlalchemy import event
+
+from kcworks_migrations.errors import RunIncompleteError
+
+LEGACY = "2016-02-29T13:11:39Z"
+CHANGE = "INSERT INTO kcworks_created_dates_backup"
+RESTORE = "UPDATE kcworks_created_dates_backup AS b"
+BATCH_SIZE = 40
+
+TABLES = {"record": "rdm_records_metadata", "community": "communities_metadata"}
+
+
+@pytest.fixture(autouse=True)
+def impatience(app, monkeypatch, short_pauses):
+    """Small batches that give up waiting for a table after a second."""
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_BATCH_SIZE", BATCH_SIZE)
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_LOCK_TIMEOUT_SECONDS", 1)
+
+
+@contextmanager
+def held(instance, statement: str):
+    """Let somebody else hold locks, from a statement until a rollback."""
+    connection = other_connection(instance)
+    connection.cursor().execute(statement)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def some_rows(kind: str, count: int) -> str:
+    """Give the statement that holds the first rows of a kind."""
+    return f"SELECT id FROM {TABLES[kind]} ORDER BY id LIMIT {count} FOR UPDATE"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_apply_passes_by_rows_that_somebody_holds(filled, kind):
+    before = filled.all_created()
+    with held(filled, some_rows(kind, 3)):
+        summary = filled.upgrade()
+        check_ledger(filled, before)
+        changed = len(filled.backup())
+    assert {p[2] for p in filled.problems() if p[0] == kind} >= {"locked"}
+    locked = [p for p in filled.problems() if p[2] == "locked"]
+    assert summary.statistics.of(kind).errors == len([
+        p for p in filled.problems() if p[0] == kind
+    ])
+    # The next run takes them.
+    second = filled.upgrade()
+    assert second.statistics.updated == len(locked) > 0
+    assert len(filled.backup()) == changed + len(locked)
+    check_ledger(filled, before)
+    assert not {p for p in filled.problems() if p[2] == "locked"} - set(locked)
+    filled.downgrade()
+    assert filled.all_created() == before
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_apply_comes_back_to_rows_that_were_held(filled, kind):
+    filled.upgrade()
+    whole = outcome(filled)
+    filled.downgrade()
+    filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    with held(filled, some_rows(kind, 3)) as holder:
+        changed_while_held = []
+
+        def release(connection) -> None:
+            changed_while_held.append(len(filled.backup(kind=kind)))
+            holder.rollback()
+
+        coming_back = Point("before", "reason = 'locked'")
+        with at(filled.engine, coming_back, release):
+            summary = filled.upgrade()
+    assert changed_while_held[0] >= {"record": 270, "community": 3}[kind]
+    assert outcome(filled) == whole
+    assert "locked" not in {p[2] for p in filled.problems()}
+
+
+def test_apply_decides_anew_about_a_row_that_was_held(instance):
+    record = instance.record(LEGACY)
+    with held(instance, some_rows("record", 1)) as holder:
+
+        def edit_and_release(connection) -> None:
+            holder.cursor().execute(
+                "UPDATE rdm_records_metadata SET created = '2020-02-02', json ="
+                " jsonb_set(json, ARRAY['custom_fields',"
+                " 'hclegacy:record_creation_date'], '\"2014-01-01T00:00:00Z\"')"
+            )
+            holder.commit()
+
+        with at(
+            instance.engine, Point("before", "reason = 'locked'"), edit_and_release
+        ):
+            instance.upgrade()
+    (entry,) = instance.backup()
+    assert entry.old_created == utc("2020-02-02")
+    assert instance.created(record) == entry.new_created == utc("2014-01-01")
+    assert instance.problems() == set()
+
+
+def test_apply_counts_a_held_row_that_was_deleted(instance):
+    instance.record(LEGACY)
+    with held(instance, some_rows("record", 1)) as holder:
+
+        def delete_and_release(connection) -> None:
+            holder.cursor().execute("DELETE FROM rdm_records_metadata")
+            holder.commit()
+
+        with at(
+            instance.engine, Point("before", "reason = 'locked'"), delete_and_release
+        ):
+            summary = instance.upgrade()
+    assert (instance.backup(), instance.problems()) == ([], set())
+    assert summary.statistics.records.skipped == 1
+    assert summary.statistics.records.errors == 0
+
+
+def test_apply_does_not_overwrite_what_was_changed_after_it_was_read(instance):
+    record = instance.record(LEGACY)
+    other = instance.record(LEGACY)
+
+    def edit(connection) -> None:
+        with held(instance, "SELECT 1") as editor:
+            editor.cursor().execute(
+                "UPDATE rdm_records_metadata SET created = '2020-02-02'"
+                f" WHERE id = '{record}'"
+            )
+            editor.commit()
+
+    with at(instance.engine, Point("before", CHANGE), edit):
+        instance.upgrade()
+    old = {entry.entity: entry.old_created for entry in instance.backup()}
+    assert old[record] == utc("2020-02-02")
+    assert instance.created(record) == instance.created(other)
+    instance.downgrade()
+    assert instance.created(record) == utc("2020-02-02")
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_revert_passes_by_rows_that_somebody_holds(filled, kind):
+    before = filled.all_created()
+    filled.upgrade()
+    with held(filled, some_rows(kind, 3)):
+        with pytest.raises(RunIncompleteError, match="rows were held") as error:
+            filled.downgrade()
+        check_ledger(filled, before)
+    standing = [e for e in filled.backup() if e.outcome is None]
+    assert 0 < len(standing) <= 3
+    assert "run the same command again" in error.value.message
+    filled.downgrade()
+    assert filled.all_created() == before
+    assert {e.outcome for e in filled.backup()} == {"restored"}
+
+
+def test_revert_comes_back_to_rows_that_were_held(filled):
+    before = filled.all_created()
+    filled.upgrade()
+    with held(filled, some_rows("record", 3)) as holder:
+        last = Point("committed", RESTORE, 8)
+        with at(filled.engine, last, lambda connection: holder.rollback()):
+            filled.downgrade()
+    assert filled.all_created() == before
+
+
+def lock_table(kind: str, mode: str = "ACCESS EXCLUSIVE") -> str:
+    return f"LOCK TABLE {TABLES[kind]} IN {mode} MODE"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"])
+@pytest.mark.parametrize("number", [1, 4])
+def test_apply_stops_at_a_locked_table_and_says_who_holds_it(
+    filled, kind, mode, number
+):
+    if kind == "community":
+        number = 1
+    before = filled.all_created()
+    filled.upgrade()
+    whole = outcome(filled)
+    filled.downgrade()
+    filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    holders = []
+
+    def lock(connection) -> None:
+        holder = other_connection(filled)
+        holder.cursor().execute(lock_table(kind, mode))
+        holders.append(holder)
+
+    first = {
+        "record": Point("before", "INSERT INTO kcworks_created_dates_run"),
+        "community": Point("before", "'phase': 'communities'"),
+    }
+    point = first[kind] if number == 1 else Point("committed", CHANGE, number)
+    with (
+        at(filled.engine, point, lock),
+        pytest.raises(RunIncompleteError) as error,
+    ):
+        filled.upgrade()
+    (holder,) = holders
+    message = error.value.message
+    assert f"process {holder.info.backend_pid} holds the table since 20" in message
+    assert f"LOCK TABLE {TABLES[kind]}" in message
+    assert "run the same command again" in message
+    assert filled.run().status == "errored"
+    holder.close()
+    check_ledger(filled, before)
+    filled.upgrade()
+    assert outcome(filled) == whole
+
+
+def test_apply_waits_for_a_table_that_is_released(filled):
+    filled.upgrade()
+    whole = outcome(filled)
+    filled.downgrade()
+    filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    with held(filled, lock_table("record")) as holder:
+        rollbacks = []
+
+        def release(connection) -> None:
+            rollbacks.append(connection)
+            holder.rollback()
+
+        event.listen(filled.engine, "rollback", release)
+        try:
+            filled.upgrade()
+        finally:
+            event.remove(filled.engine, "rollback", release)
+    assert len(rollbacks) == 1  # one lock timeout, then it went on
+    assert outcome(filled) == whole
+
+
+def test_revert_stops_at_a_locked_table_and_says_who_holds_it(filled):
+    before = filled.all_created()
+    filled.upgrade()
+    with held(filled, lock_table("record")) as holder:
+        with pytest.raises(RunIncompleteError) as error:
+            filled.downgrade()
+        pid = holder.info.backend_pid
+    assert f"process {pid} holds the table since 20" in error.value.message
+    check_ledger(filled, before)
+    filled.downgrade()
+    assert filled.all_created() == before
+
+
+def settings(instance) -> list[tuple[str, ...]]:
+    """Give what a run could have left on each connection of the pool."""
+    connections = [instance.engine.connect() for _ in range(3)]
+    shown = [
+        tuple(
+            connection.exec_driver_sql(f"SHOW {name}").scalar()
+            for name in ("lock_timeout", "statement_timeout", "TimeZone")
+        )
+        for connection in connections
+    ]
+    for connection in connections:
+        connection.close()
+    return shown
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_runs_put_the_settings_of_their_connection_back(filled, is_failing):
+    with filled.database_time_zone("Asia/Kolkata"):
+        before = settings(filled)
+        for work in (filled.upgrade, filled.downgrade):
+            if is_failing:
+                with held(filled, lock_table("record")):
+                    with pytest.raises(RunIncompleteError):
+                        work()
+            work()
+            assert settings(filled) == before
+        assert not filled.scalar(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+
+
+def test_apply_halves_batches_that_take_too_long(instance, capsys):
+    instance.many(700, 1)
+    instance.execute("""
+        CREATE OR REPLACE FUNCTION faults_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(0.03);
+            RETURN NEW;
+        END $$""")
+    # The first rows by id are slow.
+    instance.execute(
+        "CREATE TRIGGER faults BEFORE UPDATE ON rdm_records_metadata FOR EACH ROW"
+        " WHEN (NEW.id < '30000000-0000-0000-0000-000000000000')"
+        " EXECUTE FUNCTION faults_slow()"
+    )
+    try:
+        instance.upgrade(batch_size=64, batch_seconds=0.4)
+    finally:
+        instance.execute("DROP FUNCTION faults_slow CASCADE")
+    lines = capsys.readouterr().err
+    sizes = [int(size) for size in re.findall(r"\((\d+) records\)", lines)]
+    assert sizes[:2] == [64, 32]
+    assert min(sizes[:6]) <= 16
+    assert sizes.count(64) > 2, "it grows again"
+    assert sum(sizes) == 700
