@@ -3,6 +3,7 @@
 """The downgrade between two batches: the newest run's changes are restored first."""
 
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
@@ -21,9 +22,15 @@ class Downgrade:
     """Restores every change that stands, batch by batch."""
 
     def __init__(
-        self, database: Database, options: Options, run: ledger.Run, reporter: Reporter
+        self,
+        database: Database,
+        options: Options,
+        run: ledger.Run,
+        reporter: Reporter,
+        check_interrupt: Callable[[], None],
     ) -> None:
         """Begin where the ledger stands: closed entries are done."""
+        self._check_interrupt = check_interrupt
         self._database = database
         self._reporter = reporter
         self._size = BatchSize(options.batch_size, options.batch_seconds)
@@ -58,6 +65,7 @@ class Downgrade:
         after = 0
         while (last := self._batch(run_id, kind, after)) != after:
             after = last
+            self._check_interrupt()
 
     def _batch(self, run_id: int, kind: str, after: int) -> int:
         """Restore the next entries in one transaction.

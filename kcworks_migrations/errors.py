@@ -10,6 +10,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── InstanceError              the database is not one that can be migrated
     ├── RunInProgressError         another run holds the lock
     ├── RunIncompleteError         a run stopped early and can be continued
+    │   └── RunInterruptedError    because it was asked to
     └── LedgerMismatchError        the database did not do what was asked of it
 """
 
@@ -85,6 +86,14 @@ class RunIncompleteError(CreatedDatesError):
             f"Run {run_id} is not complete: {fact} What was done is saved; run the "
             "same command again to complete it."
         )
+
+
+class RunInterruptedError(RunIncompleteError):
+    """A run was asked to stop, and did so after its batch."""
+
+    def __init__(self, run_id: int, signal_name: str) -> None:
+        """Say which run and what asked it."""
+        super().__init__(run_id, f"it was stopped by {signal_name}.")
 
 
 class LedgerMismatchError(CreatedDatesError):

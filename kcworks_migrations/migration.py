@@ -7,7 +7,7 @@ which the same call goes on after any failure.
 """
 
 import gc
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,8 @@ from .config import Options, options_from
 from .database import Database, is_lock_timeout, locked, opened
 from .dates import show
 from .downgrade import Downgrade
-from .errors import InstanceError, RunIncompleteError
+from .errors import InstanceError, RunIncompleteError, RunInterruptedError
+from .interrupt import interrupt
 from .report import PROBLEMS_SHOWN, Reporter, Summary, print_summary
 from .rules import Problem, escape
 from .statistics import Statistics
@@ -52,19 +53,19 @@ def apply(engine: Engine, origin: str, options: Options | None = None) -> Summar
         run = database.transaction(
             ledger.begin_run, database, "apply", origin, options.of_run(), "records"
         )
-        with _working(engine, database, run):
+        with _working(engine, database, run) as check_interrupt:
             if run.is_resumed:
                 reporter.line(f"Run {run.id} goes on where it stopped ({run.phase})")
-            work = Upgrade(database, options, run, reporter)
+            work = Upgrade(database, options, run, reporter, check_interrupt)
             work.do()
-            return _finish(database, work.run, "apply", reporter)
+            return _finish(database, work.run, "apply", reporter, check_interrupt)
 
 
 def _try_out(engine: Engine, options: Options, reporter: Reporter) -> Summary:
     """Do the same up to the write: nothing is locked and no row is written."""
     with opened(engine, options.lock_timeout_seconds) as database:
         run = ledger.Run(0, "records", None, Statistics())
-        work = Upgrade(database, options, run, reporter)
+        work = Upgrade(database, options, run, reporter, lambda: None)
         work.do()
     summary = Summary(0, "apply", "dry run", work.run.statistics)
     print_summary(summary)
@@ -100,15 +101,15 @@ def revert(engine: Engine, origin: str) -> Summary:
             return ledger.begin_run(database, "revert", origin, {}, "records")
 
         run = database.transaction(begin)
-        with _working(engine, database, run):
-            work = Downgrade(database, options, run, reporter)
+        with _working(engine, database, run) as check_interrupt:
+            work = Downgrade(database, options, run, reporter, check_interrupt)
             standing = work.do()
             database.transaction(database.execute, queries.MARK_RUNS_REVERTED)
             if standing:
                 raise RunIncompleteError(
                     run.id, f"{standing} rows were held by somebody each time."
                 )
-            return _finish(database, work.run, "revert", reporter)
+            return _finish(database, work.run, "revert", reporter, check_interrupt)
 
 
 def send_waiting(engine: Engine, is_again: bool = False) -> reindex.Dispatch:
@@ -130,7 +131,9 @@ def send_waiting(engine: Engine, is_again: bool = False) -> reindex.Dispatch:
 
 
 @contextmanager
-def _working(engine: Engine, database: Database, run: ledger.Run) -> Generator[None]:
+def _working(
+    engine: Engine, database: Database, run: ledger.Run
+) -> Generator[Callable[[], None]]:
     """Write into the run row why it stopped, if it fails and the database takes it.
 
     That only informs: a run that could not be marked is continued just the same.
@@ -143,9 +146,11 @@ def _working(engine: Engine, database: Database, run: ledger.Run) -> Generator[N
     # makes a run about a fifth faster.
     gc.freeze()
     try:
-        yield
+        with interrupt(run.id) as asked:
+            yield asked.check
     except BaseException as error:
-        status = "errored" if isinstance(error, Exception) else "interrupted"
+        is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
+        status = "interrupted" if is_interrupt else "errored"
         fact = _first_line(error)
         # Whatever the transaction holds is given up first, the row of the run too.
         database.close()
@@ -179,12 +184,21 @@ def _first_line(error: BaseException) -> str:
 
 
 def _finish(
-    database: Database, run: ledger.Run, action: str, reporter: Reporter
+    database: Database,
+    run: ledger.Run,
+    action: str,
+    reporter: Reporter,
+    check_interrupt: Callable[[], None],
 ) -> Summary:
     """Queue the reindexing, end the run and print what it did."""
     waiting = database.transaction(ledger.count_waiting, database)
     with reporter.progress("queue", waiting, 0):
-        queued = reindex.dispatch(database, reporter.advance)
+
+        def advance(rows: int) -> None:
+            reporter.advance(rows)
+            check_interrupt()
+
+        queued = reindex.dispatch(database, advance)
     message = queued.error and f"{queued.waiting} changes wait: {queued.error}"
 
     def end() -> list[Problem]:

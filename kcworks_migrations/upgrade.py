@@ -3,7 +3,7 @@
 """The upgrade between two batches: records first, then communities."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,9 +32,15 @@ class Upgrade:
     """Changes the rows of one kind after the other, batch by batch."""
 
     def __init__(
-        self, database: Database, options: Options, run: ledger.Run, reporter: Reporter
+        self,
+        database: Database,
+        options: Options,
+        run: ledger.Run,
+        reporter: Reporter,
+        check_interrupt: Callable[[], None],
     ) -> None:
-        """Begin where the run row stands."""
+        """Begin where the run row stands; look for an interrupt before each batch."""
+        self._check_interrupt = check_interrupt
         self._database = database
         self._options = options
         self._reporter = reporter
@@ -67,7 +73,7 @@ class Upgrade:
         self._reporter.line(f"Found {total} {noun} with a legacy field")
         with self._reporter.progress(noun, total, done):
             while self._batch(scan, kind, noun):
-                pass
+                self._check_interrupt()
         if not self._options.is_dry_run:
             self._retry_locked(scan, kind)
         self._reporter.line(result_line(kind, self.run.statistics.of(kind)))

@@ -78,9 +78,10 @@ def test_apply_comes_back_to_rows_that_were_held(filled, kind):
             changed_while_held.append(len(filled.backup(kind=kind)))
             holder.rollback()
 
-        coming_back = Point("before", "reason = 'locked'")
+        # It asks for held records first, of which there are none for communities.
+        coming_back = Point("before", "reason = 'locked'", 1 + (kind != "record"))
         with at(filled.engine, coming_back, release):
-            summary = filled.upgrade()
+            filled.upgrade()
     assert changed_while_held[0] >= {"record": 270, "community": 3}[kind]
     assert outcome(filled) == whole
     assert "locked" not in {p[2] for p in filled.problems()}
@@ -176,14 +177,19 @@ def lock_table(kind: str, mode: str = "ACCESS EXCLUSIVE") -> str:
     return f"LOCK TABLE {TABLES[kind]} IN {mode} MODE"
 
 
-@pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"])
-@pytest.mark.parametrize("number", [1, 4])
-def test_apply_stops_at_a_locked_table_and_says_who_holds_it(
-    filled, kind, mode, number
-):
-    if kind == "community":
-        number = 1
+@pytest.mark.parametrize(
+    ("kind", "mode", "point"),
+    [
+        (
+            "record",
+            "ACCESS EXCLUSIVE",
+            Point("before", "INSERT INTO kcworks_created_dates_run"),
+        ),
+        ("record", "SHARE ROW EXCLUSIVE", Point("committed", CHANGE, 4)),
+        ("community", "ACCESS EXCLUSIVE", Point("before", "'phase': 'communities'")),
+    ],
+)
+def test_apply_stops_at_a_locked_table_and_says_who_holds_it(filled, kind, mode, point):
     before = filled.all_created()
     filled.upgrade()
     whole = outcome(filled)
@@ -196,11 +202,6 @@ def test_apply_stops_at_a_locked_table_and_says_who_holds_it(
         holder.cursor().execute(lock_table(kind, mode))
         holders.append(holder)
 
-    first = {
-        "record": Point("before", "INSERT INTO kcworks_created_dates_run"),
-        "community": Point("before", "'phase': 'communities'"),
-    }
-    point = first[kind] if number == 1 else Point("committed", CHANGE, number)
     with (
         at(filled.engine, point, lock),
         pytest.raises(RunIncompleteError) as error,

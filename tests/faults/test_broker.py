@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The broker dies before, during and after the queueing: no id is ever lost."""
+
+import os
+import signal
+import threading
+
+import processes
+import pytest
+from faults import Point, at, at_message, check_queued
+
+from kcworks_migrations import migration, reindex
+
+QUEUED = "SET queued_at = clock_timestamp()"
+
+
+@pytest.fixture
+def working(filled, own_broker):
+    """A filled instance with a broker that may be killed."""
+    filled.empty_queues()
+    return filled
+
+
+def changed(instance) -> int:
+    return len(instance.backup())
+
+
+def waiting(instance) -> int:
+    return len([e for e in instance.backup() if e.queued_at is None])
+
+
+def test_apply_with_the_broker_dead_before(working, own_broker, capsys):
+    own_broker.stop(kill=True)
+    try:
+        summary = working.upgrade()
+    finally:
+        own_broker.start()
+    assert working.run().status == "succeeded"
+    assert summary.waiting == waiting(working) == changed(working) > 0
+    assert "invenio kcworks-created-dates reindex" in capsys.readouterr().out
+    assert migration.send_waiting(working.engine).waiting == 0
+    check_queued(working)
+
+
+@pytest.mark.parametrize("number", [1, 3, 150, 300])
+@pytest.mark.parametrize("action", ["upgrade", "downgrade"])
+def test_runs_with_the_broker_killed_before_a_message(
+    working, own_broker, action, number
+):
+    if action == "downgrade":
+        working.upgrade()
+        working.empty_queues()
+    try:
+        with at_message(number, lambda: own_broker.stop(kill=True)):
+            summary = getattr(working, action)()
+    finally:
+        own_broker.start()
+    assert working.run().status == "succeeded"
+    assert summary.queue_error
+    assert 0 < summary.waiting == waiting(working) <= changed(working)
+    assert migration.send_waiting(working.engine).waiting == 0
+    check_queued(working)
+
+
+def test_apply_with_the_broker_killed_between_two_batches(
+    working, own_broker, monkeypatch
+):
+    monkeypatch.setattr(reindex, "BATCH_ROWS", 50)
+    point = Point("committed", QUEUED, 3)
+    try:
+        with at(working.engine, point, lambda connection: own_broker.stop(kill=True)):
+            summary = working.upgrade()
+    finally:
+        own_broker.start()
+    assert summary.waiting == waiting(working) == changed(working) - 6 - 2 * 50
+    assert migration.send_waiting(working.engine).waiting == 0
+    check_queued(working)
+
+
+def test_queued_ids_survive_a_broker_that_is_killed_after(working, own_broker):
+    summary = working.upgrade()
+    assert summary.waiting == 0
+    own_broker.stop(kill=True)
+    own_broker.start()
+    check_queued(working)
+
+
+def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
+    working, own_broker, monkeypatch
+):
+    monkeypatch.setattr(reindex, "BROKER_TIMEOUT_SECONDS", 2)
+    family = [own_broker.pid, *processes.descendants(own_broker.pid)]
+
+    def send(signal_number) -> None:
+        for pid in family:
+            os.kill(pid, signal_number)
+
+    # If nothing bounds the waiting, this ends it, and the test fails.
+    rescue = threading.Timer(60, send, [signal.SIGCONT])
+    rescue.start()
+    try:
+        with at_message(20, lambda: send(signal.SIGSTOP)):
+            summary = working.upgrade()
+    finally:
+        rescue.cancel()
+        send(signal.SIGCONT)
+    assert summary.queue_error
+    assert summary.waiting == waiting(working) > 0
+    assert migration.send_waiting(working.engine).waiting == 0
+    check_queued(working)
+
+
+def test_reindex_sends_again_what_a_broker_lost(working, own_broker):
+    working.upgrade()
+    working.empty_queues()
+    assert migration.send_waiting(working.engine).sent == 0
+    sent = migration.send_waiting(working.engine, is_again=True)
+    assert (sent.waiting, sent.error) == (0, None)
+    check_queued(working)
+
+
+def test_reindex_with_the_broker_dead_says_so(working, own_broker):
+    own_broker.stop(kill=True)
+    try:
+        working.upgrade()
+        sent = migration.send_waiting(working.engine)
+    finally:
+        own_broker.start()
+    assert (sent.sent, sent.waiting) == (0, changed(working))
+    assert sent.error and sent.error.isprintable()

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Two runs at once: one works, the other says who is working."""
+
+import pytest
+from faults import Child, Point, at, check_queued, outcome, stop_this_process
+
+from kcworks_migrations import migration
+from kcworks_migrations.errors import RunInProgressError
+
+CHANGE = "INSERT INTO kcworks_created_dates_backup"
+RESTORE = "UPDATE kcworks_created_dates_backup AS b"
+QUEUED = "SET queued_at = clock_timestamp()"
+
+
+@pytest.fixture(autouse=True)
+def small_batches(app, monkeypatch):
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_BATCH_SIZE", 40)
+
+
+def stopped_child(instance, work, point: Point) -> Child:
+    """Start a child and wait until it holds itself at a point."""
+
+    def until_point() -> None:
+        with at(instance.engine, point, stop_this_process):
+            work()
+
+    child = Child(instance, until_point)
+    child.wait_until_stopped()
+    return child
+
+
+@pytest.mark.parametrize("origin", ["alembic", "cli", "celery"])
+@pytest.mark.parametrize(
+    "point", [Point("after", CHANGE, 2), Point("committed", QUEUED)]
+)
+def test_everything_refuses_while_an_upgrade_is_at_work(filled, origin, point):
+    filled.upgrade()
+    whole = outcome(filled)
+    filled.downgrade()
+    filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    child = stopped_child(filled, lambda: migration.apply(filled.engine, origin), point)
+    before = filled.all_created()
+    for work in (
+        filled.upgrade,
+        filled.downgrade,
+        lambda: migration.send_waiting(filled.engine),
+    ):
+        with pytest.raises(RunInProgressError) as error:
+            work()
+        run = filled.run()
+        assert f"run {run.id} ({origin}), started 20" in error.value.message
+        assert error.value.exit_code == 4
+    assert filled.all_created() == before
+    child.go_on()
+    assert child.wait() == 0, child.output()
+    assert outcome(filled) == whole
+
+
+def test_everything_refuses_while_a_downgrade_is_at_work(filled):
+    filled.upgrade()
+    child = stopped_child(filled, filled.downgrade, Point("after", RESTORE, 3))
+    for work in (filled.upgrade, filled.downgrade):
+        with pytest.raises(RunInProgressError, match=f"run {filled.run().id} "):
+            work()
+    child.go_on()
+    assert child.wait() == 0, child.output()
+    assert {e.outcome for e in filled.backup()} == {"restored"}
+
+
+def test_second_run_names_nobody_before_the_first_has_its_row(filled):
+    begun = Point("before", "INSERT INTO kcworks_created_dates_run")
+    child = stopped_child(filled, filled.upgrade, begun)
+    with pytest.raises(RunInProgressError, match="a run holds the lock") as error:
+        filled.upgrade()
+    assert error.value.run_id is None
+    child.kill()
+
+
+def test_holder_that_was_killed_leaves_no_lock(filled):
+    child = stopped_child(filled, filled.upgrade, Point("after", CHANGE, 2))
+    with pytest.raises(RunInProgressError):
+        filled.upgrade()
+    child.kill()
+    filled.upgrade()
+    assert filled.run().status == "succeeded"
+
+
+@pytest.mark.parametrize("second", ["upgrade", "downgrade"])
+def test_runs_started_together_are_as_one_after_the_other(filled, second):
+    before = filled.all_created()
+    filled.upgrade()
+    upgraded = filled.all_created()
+    filled.downgrade()
+    for _ in range(5):
+        children = [Child(filled, getattr(filled, w)) for w in ("upgrade", second)]
+        results = [(child.wait(), child.output()) for child in children]
+        assert 0 in [status for status, _ in results], results
+        for status, output in results:
+            assert status == 0 or "RunInProgressError: Another run" in output
+        assert filled.all_created() in (before, upgraded)
+        assert len({e.entity for e in filled.backup() if e.outcome is None}) in (0, 285)
+        filled.downgrade()
+        assert filled.all_created() == before
+
+
+def test_alembic_upgrades_started_together(filled, app):
+    alembic = app.extensions["invenio-db"].alembic
+    alembic.stamp("a94c06be7d15")
+    try:
+        children = [
+            Child(filled, lambda: alembic.upgrade("kcworks_migrations@head"))
+            for _ in range(2)
+        ]
+        results = [(child.wait(), child.output()) for child in children]
+        assert 0 in [status for status, _ in results], results
+        versions = filled.execute(
+            "SELECT count(*) FROM alembic_version WHERE version_num = 'c51d8e2f60b7'"
+        )
+        assert versions[0][0] == 1
+        assert filled.scalar("SELECT count(*) FROM kcworks_created_dates_run") == 1
+        check_queued(filled)
+    finally:
+        alembic.stamp("heads")
