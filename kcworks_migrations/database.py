@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from . import queries
-from .errors import InstanceError, RunInProgressError
+from .errors import DatabaseFailedError, InstanceError, RunInProgressError
 from .rules import escape
 
 T = TypeVar("T")
@@ -132,12 +132,19 @@ def is_lock_timeout(error: BaseException) -> bool:
     return code == LOCK_NOT_AVAILABLE
 
 
+def said_by(error: DBAPIError) -> str:
+    """Give what the database said, on one line and safe to print."""
+    lines = str(error.orig).strip().splitlines() or [type(error).__name__]
+    return escape(lines[0].rstrip("."))
+
+
 @contextmanager
 def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     """Open a connection of its own for reading and short writes, without the lock.
 
     Raises:
         InstanceError: The database is not PostgreSQL, or lacks a table.
+        DatabaseFailedError: The database failed, and no run row says so.
     """
     if engine.dialect.name != "postgresql":
         raise InstanceError(
@@ -145,17 +152,12 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             "this package can only work on PostgreSQL.",
         )
     try:
-        opened_connection = engine.connect()
+        with engine.connect() as connection:
+            database = Database(connection, lock_timeout_seconds)
+            database.transaction(_check_tables, database)
+            yield database
     except DBAPIError as error:
-        fact = escape(" ".join(str(error.orig).split()))
-        raise InstanceError(
-            f"The database can't be reached: {fact}.",
-            "start it and run the same command again.",
-        ) from error
-    with opened_connection as connection:
-        database = Database(connection, lock_timeout_seconds)
-        database.transaction(_check_tables, database)
-        yield database
+        raise DatabaseFailedError(said_by(error)) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── LegacyDateError            a value of the legacy date field is refused
     ├── SettingError               a setting can't be used
     ├── InstanceError              the database is not one that can be migrated
+    ├── DatabaseFailedError        the database failed before a run began
     ├── RunInProgressError         another run holds the lock
     ├── RunIncompleteError         a run stopped early and can be continued
     │   └── RunInterruptedError    because it was asked to
@@ -53,6 +54,19 @@ class InstanceError(CreatedDatesError):
     def __init__(self, fact: str, next_step: str) -> None:
         """Say what was found and what to do."""
         super().__init__(f"{fact} Nothing was changed: {next_step}")
+
+
+class DatabaseFailedError(CreatedDatesError):
+    """The database failed where no run was at work; nothing is lost."""
+
+    exit_code = 3
+
+    def __init__(self, fact: str) -> None:
+        """Repeat what the database said."""
+        super().__init__(
+            f"The database says: {fact}. Nothing is lost: see to that, then run the"
+            " same command again."
+        )
 
 
 class RunInProgressError(CreatedDatesError):

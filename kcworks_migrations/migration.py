@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from . import ledger, queries, reindex
 from .config import Options, options_from
-from .database import Database, is_lock_timeout, locked, opened
+from .database import Database, is_lock_timeout, locked, opened, said_by
 from .dates import show
 from .downgrade import Downgrade
-from .errors import InstanceError, RunIncompleteError, RunInterruptedError
+from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
 from .report import PROBLEMS_SHOWN, Reporter, Summary, print_summary
 from .rules import Problem, escape
@@ -151,7 +151,7 @@ def _working(
     except BaseException as error:
         is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
         status = "interrupted" if is_interrupt else "errored"
-        fact = _first_line(error)
+        fact = said_by(error) if isinstance(error, DBAPIError) else escape(str(error))
         # Whatever the transaction holds is given up first, the row of the run too.
         database.close()
         try:
@@ -159,7 +159,7 @@ def _working(
                 if is_lock_timeout(error):
                     fact += f" ({marking.transaction(_lock_holders, marking)})"
                 marking.transaction(ledger.stop_run, marking, run.id, status, fact)
-        except (DBAPIError, InstanceError):
+        except CreatedDatesError:
             pass
         if isinstance(error, DBAPIError):
             raise RunIncompleteError(run.id, f"the database says: {fact}.") from error
@@ -175,12 +175,6 @@ def _lock_holders(database: Database) -> str:
         for pid, since, query in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS)
     ]
     return "; ".join(holders) or "whoever held the table has ended since"
-
-
-def _first_line(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    text = str(cause).strip() or type(error).__name__
-    return escape(text.splitlines()[0].rstrip("."))
 
 
 def _finish(

@@ -130,14 +130,23 @@ def publisher() -> Generator[Publisher]:
     """
     options = dict(celery_app.conf.broker_transport_options or {})
     options |= {"max_retries": 1, "interval_start": 0.2, "interval_max": 1}
-    with celery_app.connection_for_write(
+    connection = celery_app.connection_for_write(
         connect_timeout=BROKER_TIMEOUT_SECONDS, transport_options=options
-    ) as connection:
-        if connection.transport.driver_type == "amqp":
-            # A broker out of memory or disk stops reading, and a socket would block.
-            connection.transport_options["write_timeout"] = BROKER_TIMEOUT_SECONDS
+    )
+    if connection.transport.driver_type == "amqp":
+        # A broker out of memory or disk stops reading, a frozen one answers nothing:
+        # a socket would wait for ever.
+        connection.transport_options |= {
+            "read_timeout": BROKER_TIMEOUT_SECONDS,
+            "write_timeout": BROKER_TIMEOUT_SECONDS,
+        }
+    try:
         connection.ensure_connection(max_retries=1, interval_start=0.2)
         yield Publisher(connection)
+    except BaseException:
+        connection.collect(socket_timeout=1)  # a frozen broker answers no farewell
+        raise
+    connection.release()
 
 
 def dispatch(database: Database, advance: Callable[[int], None]) -> Dispatch:

@@ -43,7 +43,7 @@ def test_apply_with_the_broker_dead_before(working, own_broker, capsys):
     check_queued(working)
 
 
-@pytest.mark.parametrize("number", [1, 3, 150, 300])
+@pytest.mark.parametrize("number", [1, 150])
 @pytest.mark.parametrize("action", ["upgrade", "downgrade"])
 def test_runs_with_the_broker_killed_before_a_message(
     working, own_broker, action, number
@@ -96,8 +96,13 @@ def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
         for pid in family:
             os.kill(pid, signal_number)
 
-    # If nothing bounds the waiting, this ends it, and the test fails.
-    rescue = threading.Timer(60, send, [signal.SIGCONT])
+    rescues = []
+
+    def rescue_run() -> None:
+        rescues.append(True)
+        send(signal.SIGCONT)
+
+    rescue = threading.Timer(40, rescue_run)
     rescue.start()
     try:
         with at_message(20, lambda: send(signal.SIGSTOP)):
@@ -105,6 +110,7 @@ def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
     finally:
         rescue.cancel()
         send(signal.SIGCONT)
+    assert not rescues, "nothing bounded the waiting"
     assert summary.queue_error
     assert summary.waiting == waiting(working) > 0
     assert migration.send_waiting(working.engine).waiting == 0
