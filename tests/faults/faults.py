@@ -19,6 +19,7 @@ from typing import NamedTuple
 import psycopg2
 from celery import current_app as celery_app
 from invenio_db import db
+from invenio_search import current_search
 from kombu import Producer
 from sqlalchemy import event
 
@@ -141,8 +142,9 @@ class Child:
         try:
             sys.stdout = sys.stderr = self._log
             os.environ["PGAPPNAME"] = application_name(os.getpid())
-            # The parent's connections to the broker must not be used by two.
+            # The parent's connections must not be used by two.
             celery_app.pool.force_close_all()
+            current_search._client = None
             work()
             status = 0
         except BaseException:
@@ -156,14 +158,19 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
-    def wait(self) -> int:
-        """Wait until it has ended; give its exit status, or minus a signal."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.status is None:
+    def poll(self) -> int | None:
+        """Give its exit status, or minus a signal; none while it is at work."""
+        if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > deadline:
+        return self.status
+
+    def wait(self) -> int:
+        """Wait until it has ended; give its exit status, or minus a signal."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.poll() is None:
+            if time.monotonic() > deadline:
                 os.kill(self.pid, signal.SIGKILL)
                 raise AssertionError(f"a child hangs: {self.output()}")
             else:
@@ -302,3 +309,28 @@ def plain_uri(engine) -> str:
     """Give the address of a database as PostgreSQL's own programs take it."""
     plain = engine.url.set(drivername="postgresql")
     return plain.render_as_string(hide_password=False)
+
+
+TABLES_REVISION, DATA_REVISION = "a94c06be7d15", "c51d8e2f60b7"
+
+
+@contextmanager
+def stamped_before_the_data(instance):
+    """Let Alembic believe that the data migration is still to be done.
+
+    Alembic's own `stamp` with "heads" would drop the heads of other branches.
+    """
+
+    def stamp(present: str, wanted: str) -> None:
+        instance.execute(
+            "UPDATE alembic_version SET version_num = :wanted"
+            " WHERE version_num = :present",
+            wanted=wanted,
+            present=present,
+        )
+
+    stamp(DATA_REVISION, TABLES_REVISION)
+    try:
+        yield
+    finally:
+        stamp(TABLES_REVISION, DATA_REVISION)

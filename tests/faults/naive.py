@@ -31,7 +31,9 @@ def date_of(value, now: datetime) -> datetime | None:
         return None
     day, _, time = text.partition("T")
     time, dot, fraction = time.partition(".")
-    if dot and not (fraction and len(fraction) <= 6 and is_number(fraction, len(fraction))):
+    if dot and not (
+        fraction and len(fraction) <= 6 and is_number(fraction, len(fraction))
+    ):
         return None
     days, times = day.split("-"), time.split(":")
     if len(days) != 3 or len(times) != 3:
@@ -40,7 +42,9 @@ def date_of(value, now: datetime) -> datetime | None:
     if not all(is_number(p, n) for p, n in zip(parts, (4, 2, 2, 2, 2, 2), strict=True)):
         return None
     try:
-        instant = datetime(*map(int, parts), int(fraction.ljust(6, "0") or 0), tzinfo=UTC)
+        instant = datetime(
+            *map(int, parts), int(fraction.ljust(6, "0") or 0), tzinfo=UTC
+        )
     except ValueError:
         return None
     return None if instant > now else instant

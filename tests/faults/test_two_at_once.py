@@ -3,7 +3,16 @@
 """Two runs at once: one works, the other says who is working."""
 
 import pytest
-from faults import Child, Point, at, check_queued, outcome, stop_this_process
+from faults import (
+    DATA_REVISION,
+    Child,
+    Point,
+    at,
+    check_queued,
+    outcome,
+    stamped_before_the_data,
+    stop_this_process,
+)
 
 from kcworks_migrations import migration
 from kcworks_migrations.errors import RunInProgressError
@@ -110,20 +119,17 @@ def test_runs_started_together_are_as_one_after_the_other(filled, second):
 
 def test_alembic_upgrades_started_together(filled, app):
     alembic = app.extensions["invenio-db"].alembic
-    alembic.stamp("a94c06be7d15")
-    try:
+    with stamped_before_the_data(filled):
         children = [
             Child(filled, lambda: alembic.upgrade("kcworks_migrations@head"))
             for _ in range(2)
         ]
         results = [(child.wait(), child.output()) for child in children]
-        assert 0 in [status for status, _ in results], results
-        print(results)
-        versions = filled.execute(
-            "SELECT count(*) FROM alembic_version WHERE version_num = 'c51d8e2f60b7'"
+        stamps = filled.scalar(
+            "SELECT count(*) FROM alembic_version WHERE version_num = :revision",
+            revision=DATA_REVISION,
         )
-        assert versions[0][0] == 1
-        assert len(filled.backup()) == len({e.entity for e in filled.backup()}) == 285
-        check_queued(filled)
-    finally:
-        alembic.stamp("heads")
+    assert 0 in [status for status, _ in results], results
+    assert stamps == 1
+    assert len(filled.backup()) == len({e.entity for e in filled.backup()}) == 285
+    check_queued(filled)

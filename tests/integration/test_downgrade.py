@@ -109,11 +109,23 @@ def test_downgrade_of_the_tables_refuses_while_changes_stand(instance, app):
     alembic = app.extensions["invenio-db"].alembic
     record = instance.record(LEGACY)
     instance.upgrade()
-    alembic.stamp("a94c06be7d15")
+    stamp(instance, "c51d8e2f60b7", "a94c06be7d15")
     try:
         with pytest.raises(ClickException, match="1 changed dates that were not"):
             alembic.downgrade("kcworks_migrations@-1")
         assert instance.created(record) == utc("2016-02-29T13:11:39")
         assert len(instance.backup()) == 1
     finally:
-        alembic.stamp("heads")
+        stamp(instance, "a94c06be7d15", "c51d8e2f60b7")
+
+
+def stamp(instance, present: str, wanted: str) -> None:
+    """Let Alembic believe that our branch stands elsewhere.
+
+    Its own command would take the other modules' heads away as well.
+    """
+    instance.execute(
+        "UPDATE alembic_version SET version_num = :wanted WHERE version_num = :present",
+        present=present,
+        wanted=wanted,
+    )

@@ -1,0 +1,258 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Editors at work through the services while a run goes on."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import deposits
+import naive
+import pytest
+from faults import Child, check_ledger, wait_until
+from instance import utc
+from invenio_db import db
+
+DATE = "2011-02-03T04:05:06Z"
+ROUNDS = 4
+GROUP = "77"
+
+
+@pytest.fixture
+def deposited(filled, app):
+    """A filled instance with some real records and communities."""
+    filled.execute("DELETE FROM oaiserver_set")  # of communities of other tests
+    deposits.empty_index()
+    with deposits.no_tasks():
+        pids = [deposits.publish(f"Record {n}", DATE, GROUP).id for n in range(6)]
+        communities = [
+            str(deposits.create_community(f"faults-{n}", GROUP).id) for n in range(4)
+        ]
+    db.session.remove()
+    filled.pids, filled.communities = pids, communities
+    yield filled
+    deposits.empty_index()
+
+
+def editor(pids, log):
+    """Give the work of somebody who edits records and tells what was saved."""
+
+    def work() -> None:
+        with deposits.no_tasks():
+            for number in range(ROUNDS):
+                for pid in pids:
+                    title = f"Edit {number} of {pid}"
+                    deposits.edit(pid, title)
+                    log.write_text(json.dumps([title, *json.loads(log.read_text())]))
+
+    log.write_text("[]")
+    return work
+
+
+def depositor(instance):
+    """Give the work of somebody who publishes, deletes and restores."""
+
+    def work() -> None:
+        with deposits.no_tasks():
+            for number in range(ROUNDS):
+                pid = deposits.publish(f"New {number}", DATE, GROUP).id
+                deposits.delete(pid)
+                deposits.restore(pid)
+                deposits.delete(deposits.publish(f"Gone {number}", DATE, GROUP).id)
+                deposits.new_version(instance.pids[0], DATE)
+
+    return work
+
+
+def curator(instance):
+    """Give the work of somebody who edits, creates and deletes communities."""
+
+    def work() -> None:
+        first, second, *rest = instance.communities
+        with deposits.no_tasks():
+            for number in range(ROUNDS):
+                deposits.edit_community(first, f"Title {number}")
+                deposits.delete_community(second)
+                deposits.restore_community(second)
+                new = deposits.create_community(f"new-{number}", GROUP)
+                deposits.delete_community(str(new.id))
+                for community in rest:
+                    deposits.edit_community(community, f"Title {number}")
+
+    return work
+
+
+def is_at_work(child: Child) -> bool:
+    return child.poll() is None
+
+
+def check_rules(instance) -> None:
+    """Check that every row has the date that the naive rules give it."""
+    now = datetime.now(UTC)
+    by_group: dict[str, list] = {}
+    for document, created in rows(instance, "rdm_records_metadata"):
+        outcome = naive.record_outcome(document, created, now)
+        assert not isinstance(outcome, datetime), (document, created)
+        if naive.has_field(document, naive.DATE):
+            for identifier in naive.groups_of(document)[0]:
+                by_group.setdefault(identifier, []).append(document)
+    for document, created in rows(instance, "communities_metadata"):
+        outcome = naive.community_outcome(document, created, by_group, now)
+        assert not isinstance(outcome, datetime), (document, created)
+
+
+def rows(instance, table: str):
+    for document, created in instance.execute(f"SELECT json, created FROM {table}"):
+        yield document, created.replace(tzinfo=created.tzinfo or UTC)
+
+
+def test_runs_lose_no_edit_and_raise_no_conflict(deposited, tmp_path):
+    log = tmp_path / "edits.json"
+    children = [
+        Child(deposited, work)
+        for work in (
+            editor(deposited.pids[1:], log),
+            depositor(deposited),
+            curator(deposited),
+        )
+    ]
+    runs = 0
+    while any(is_at_work(child) for child in children):
+        deposited.upgrade(batch_size=20)
+        deposited.downgrade()
+        runs += 2
+    for child in children:
+        assert child.wait() == 0, child.output()
+    assert runs > 2
+    titles = {
+        row[0]
+        for row in deposited.execute(
+            "SELECT json->'metadata'->>'title' FROM rdm_records_metadata"
+        )
+    }
+    edits = json.loads(log.read_text())
+    assert len(edits) == ROUNDS * len(deposited.pids[1:])
+    assert {f"Edit {ROUNDS - 1} of {pid}" for pid in deposited.pids[1:]} <= titles
+    history = deposited.execute(
+        "SELECT json->'metadata'->>'title' FROM rdm_records_metadata_version"
+    )
+    assert set(edits) <= {row[0] for row in history}
+    deposited.upgrade()
+    deposited.upgrade()
+    check_rules(deposited)
+    assert deposited.upgrade().statistics.updated == 0
+
+
+def test_record_with_a_new_version_since_the_upgrade_is_reverted_alone(deposited):
+    before = deposited.all_created()
+    deposited.upgrade()
+    with deposits.no_tasks():
+        version = deposits.new_version(deposited.pids[0], "2009-01-01T00:00:00Z")
+        deposits.edit(deposited.pids[1], "Edited after the upgrade")
+    db.session.remove()
+    version_id = str(version._record.id)
+    made = deposited.created(version_id)
+    deposited.downgrade()
+    now = deposited.all_created()
+    assert deposited.created(version_id) == made > utc("2024-01-01")
+    assert {key: now[key] for key in before} == before
+    summary = deposited.upgrade()
+    assert deposited.created(version_id) == utc("2009-01-01")
+    assert summary.statistics.records.later_versions == 1
+    check_rules(deposited)
+
+
+def test_record_deleted_and_restored_since_the_upgrade_is_reverted(deposited):
+    before = deposited.all_created()
+    deposited.upgrade()
+    with deposits.no_tasks():
+        deposits.delete(deposited.pids[0])
+        deposits.delete(deposited.pids[1])
+        deposits.restore(deposited.pids[1])
+        deposits.delete_community(deposited.communities[0])
+    db.session.remove()
+    check_ledger(deposited, before)
+    summary = deposited.downgrade()
+    assert summary.statistics.errors == 0
+    assert deposited.all_created() == before
+
+
+class Latencies:
+    """How long the requests of a person took."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def measure(self, request, *arguments, **options):
+        began = time.monotonic()
+        response = request(*arguments, **options)
+        self.seconds.append(time.monotonic() - began)
+        assert response.status_code < 300, response.get_data(as_text=True)
+        return response
+
+    def __str__(self) -> str:
+        ordered = sorted(self.seconds)
+        median, most = ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
+        return (
+            f"{len(ordered)} requests, median {median:.3f} s, 95 % within {most:.3f} s,"
+            f" longest {ordered[-1]:.3f} s"
+        )
+
+
+@pytest.fixture
+def person(instance, app):
+    """An editor and reader who works through the REST API."""
+    import sample as demo_sample
+    from shapes import Record
+
+    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
+    headers = {
+        "Authorization": f"Bearer {demo_sample.create_token()}",
+        "Accept": "application/json",
+    }
+    client = app.test_client()
+
+    def request(latencies, method: str, path: str, **options):
+        return latencies.measure(
+            getattr(client, method), path, headers=headers, **options
+        ).get_json()
+
+    def work(latencies) -> None:
+        data = demo_sample.document(Record("By REST", DATE))
+        draft = request(latencies, "post", "/records", json=data)
+        path = f"/records/{draft['id']}"
+        request(latencies, "post", f"{path}/draft/actions/publish")
+        for number in range(2):
+            request(latencies, "get", path)
+            request(latencies, "get", "/records", query_string={"q": "REST"})
+            draft = request(latencies, "post", f"{path}/draft")
+            draft["metadata"]["title"] = f"By REST, edit {number}"
+            request(latencies, "put", f"{path}/draft", json=draft)
+            request(latencies, "post", f"{path}/draft/actions/publish")
+
+    with deposits.no_tasks():
+        yield work
+    db.session.remove()
+    deposits.empty_index()
+
+
+def test_editor_and_reader_are_never_blocked_for_longer_than_a_batch(
+    instance, person, no_broker, capsys
+):
+    instance.many(100_000, 500)
+    quiet, busy = Latencies(), Latencies()
+    for _ in range(5):
+        person(quiet)
+    child = Child(instance, instance.upgrade)
+    wait_until(
+        lambda: instance.scalar("SELECT count(*) FROM kcworks_created_dates_run"),
+        "the run has begun",
+    )
+    while is_at_work(child):
+        person(busy)
+    assert child.wait() == 0, child.output()
+    with capsys.disabled():
+        print(f"\nwithout a run: {quiet}\nduring a run:  {busy}")
+    assert len(busy.seconds) > len(quiet.seconds)
+    # A batch takes a fraction of a second, and is halved if it takes five.
+    assert max(busy.seconds) < max(quiet.seconds) + 5

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""OpenSearch fails while the workers drain: one command later the index is right."""
+
+from contextlib import contextmanager
+
+import deposits
+import pytest
+import snapshot
+from instance import utc
+from invenio_db import db
+from invenio_search import current_search_client
+from invenio_search.utils import prefix_index
+from opensearchpy import OpenSearch
+
+from kcworks_migrations.cli import created_dates
+
+INDICES = ("rdmrecords-records", "communities-communities")
+
+
+@pytest.fixture
+def indexed(instance):
+    """Real records in a community of their group, and their documents."""
+    deposits.empty_index()
+    instance.execute("DELETE FROM oaiserver_set")  # of communities of other tests
+    with deposits.no_tasks():
+        community = deposits.create_community("faults", "77")
+        for number in range(3):
+            record = deposits.publish(f"A{number}", f"201{number}-02-03T04:05:06Z", "77")
+            deposits.add_to_community(str(community.id), record.id)
+    db.session.remove()
+    instance.empty_queues()
+    yield instance
+    deposits.empty_index()
+
+
+def set_on_indices(settings) -> None:
+    for name in INDICES:
+        current_search_client.indices.put_settings(
+            index=prefix_index(name), body=settings
+        )
+
+
+@contextmanager
+def read_only():
+    """Do what OpenSearch does at its disk watermark: writing answers 429."""
+    set_on_indices({"index.blocks.read_only_allow_delete": True})
+    try:
+        yield
+    finally:
+        set_on_indices({"index.blocks.read_only_allow_delete": None})
+
+
+@contextmanager
+def red():
+    """Leave the shards without a node that may have them."""
+    setting = "index.routing.allocation.require._name"
+    names = [prefix_index(name) for name in INDICES]
+    for name in names:
+        current_search_client.indices.close(index=name)
+    set_on_indices({setting: "a node that does not exist"})
+    for name in names:
+        current_search_client.indices.open(index=name, wait_for_active_shards=0)
+    health = current_search_client.cluster.health(index=",".join(names))
+    assert health["status"] == "red"
+    try:
+        yield
+    finally:
+        set_on_indices({setting: None})
+        current_search_client.cluster.health(
+            index=",".join(names), wait_for_status="yellow", timeout="60s"
+        )
+
+
+@contextmanager
+def down(app):
+    """Let nobody listen where OpenSearch should be."""
+    extension = app.extensions["invenio-search"]
+    before = extension._client
+    extension._client = OpenSearch([{"host": "127.0.0.1", "port": 1}])
+    try:
+        yield
+    finally:
+        extension._client = before
+
+
+@pytest.fixture(params=["read-only", "red", "down"])
+def broken_search(request, app, monkeypatch):
+    monkeypatch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", 1)
+    faults = {"read-only": read_only, "red": red, "down": lambda: down(app)}
+    return faults[request.param]
+
+
+def stale_documents(instance) -> list[str]:
+    """Give the documents whose date is not that of their row."""
+    documents = snapshot.documents()
+    rows = {
+        f"{kind} {row[0]}": instance.created(row[0], kind)
+        for kind, table in (
+            ("record", "rdm_records_metadata"),
+            ("community", "communities_metadata"),
+        )
+        for row in instance.execute(f"SELECT id::text FROM {table}")
+    }
+    communities = {k.split()[1]: v for k, v in rows.items() if k.startswith("comm")}
+    stale = [k for k in rows if utc(documents[k]["created"][:26].rstrip("+0:")) != rows[k]]
+    for key, document in documents.items():
+        entries = document.get("parent", {}).get("communities", {}).get("entries", [])
+        for entry in entries:
+            if utc(entry["created"][:19]) != communities[entry["id"]]:
+                stale.append(f"{key} embeds {entry['id']}")
+    return stale
+
+
+def test_index_is_right_one_command_after_the_search_has_recovered(
+    indexed, app, broken_search
+):
+    for run in (indexed.upgrade, indexed.downgrade):
+        run()
+        with broken_search():
+            deposits.drain()
+        deposits.drain()
+        if stale_documents(indexed):
+            result = app.test_cli_runner().invoke(created_dates, ["reindex", "--all"])
+            assert result.exit_code == 0, result.output
+            deposits.drain()
+        assert stale_documents(indexed) == []
+
+
+def test_runs_do_not_need_the_search(indexed, app):
+    with down(app):
+        summary = indexed.upgrade()
+    assert (indexed.run().status, summary.waiting) == ("succeeded", 0)
+    deposits.drain()
+    assert stale_documents(indexed) == []
