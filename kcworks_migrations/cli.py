@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The command group ``invenio kcworks-created-dates``."""
 
+import csv
 import json
 import sys
 from dataclasses import replace
@@ -15,9 +16,9 @@ from invenio_db import db
 from . import ledger, migration, queries
 from .config import options_from
 from .database import opened
-from .dates import show
-from .report import counted, problem_lines, result_line
-from .rules import REASONS
+from .dates import show as show_instant
+from .report import Summary, counted, problem_lines, result_line
+from .rules import REASONS, Problem, escape
 from .statistics import Statistics
 
 
@@ -92,7 +93,12 @@ def update(
     )
     if not dry_run:
         ask(f"Change created of {' and '.join(options.kinds)} rows?", yes)
-    migration.apply(db.engine, "cli", options)
+    exit_with(migration.apply(db.engine, "cli", options))
+
+
+def exit_with(summary: Summary) -> None:
+    """End with 1 if there were problems, 0 otherwise."""
+    click.get_current_context().exit(1 if summary.statistics.errors else 0)
 
 
 def ask(question: str, is_answered: bool) -> None:
@@ -133,7 +139,9 @@ def status(is_json: bool) -> None:
         click.echo(
             f"Run {row['id']}: {row['action']} from {row['origin']}, {row['status']}"
         )
-        click.echo(f"  {show(row['started_at'])} to {show(row['finished_at'])}")
+        click.echo(
+            f"  {show_instant(row['started_at'])} to {show_instant(row['finished_at'])}"
+        )
         statistics = Statistics.from_dict(row["statistics"])
         click.echo(f"  {result_line('record', statistics.records)}")
         click.echo(f"  {result_line('community', statistics.communities)}")
@@ -148,22 +156,79 @@ def status(is_json: bool) -> None:
 @created_dates.command()
 @click.option("--run", "run_id", type=int, help="The run; by default the last one.")
 @click.option("--reason", type=click.Choice(list(REASONS)), help="Only this reason.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV with a heading.")
 @with_appcontext
-def problems(run_id: int | None, reason: str | None) -> None:
-    """List what a run could not change or read."""
+def problems(
+    run_id: int | None, reason: str | None, is_json: bool, is_csv: bool
+) -> None:
+    """List what a run could not change or read.
+
+    \b
+    Examples:
+      invenio kcworks-created-dates problems --reason not_utc
+      invenio kcworks-created-dates problems --run 3 --csv > problems.csv
+    """  # noqa: D301 - click reads the escape
+    found: list[Problem] = []
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
         if run_id is None:
             last = d.transaction(
                 lambda: d.execute(queries.SELECT_RUNS, limit=1).first()
             )
             run_id = last.id if last else 0
-        after = count = 0
+        after = 0
         while page := d.transaction(ledger.problems, d, run_id, reason, after):
-            for stored in page:
-                click.echo("\n".join(problem_lines(stored.problem)))
-            count += len(page)
+            found += [stored.problem for stored in page]
             after = page[-1].number
-    click.echo(f"{counted(count, 'problem')} of run {run_id}.")
+    if is_json:
+        document = {"run": run_id, "problems": [problem._asdict() for problem in found]}
+        click.echo(json.dumps(document, indent=2))
+    elif is_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(Problem._fields)
+        writer.writerows(found)
+    else:
+        for problem in found:
+            click.echo("\n".join(problem_lines(problem)))
+        click.echo(f"{counted(len(found), 'problem')} of run {run_id}.")
+
+
+@created_dates.command()
+@click.argument("label", metavar="PID-OR-SLUG")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+@with_appcontext
+def show(label: str, is_json: bool) -> None:
+    """Show what happened to the date of one record or community.
+
+    \b
+    Examples:
+      invenio kcworks-created-dates show 5f5st-kvr34
+      invenio kcworks-created-dates show medieval-studies --json
+    \f
+
+    Raises:
+        ClickException: The ledger has no entry of it.
+    """  # noqa: D301 - click reads the escapes
+    with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
+        entries = d.transaction(
+            lambda: d.execute(queries.SELECT_HISTORY, label=label).mappings().all()
+        )
+    if not entries:
+        raise click.ClickException(f"No date of {escape(label)} was ever changed.")
+    if is_json:
+        document = [dict(entry) for entry in entries]
+        click.echo(json.dumps(document, default=str, indent=2))
+        return
+    for e in entries:
+        click.echo(f"Run {e['run_id']}: {e['kind']} {e['label']} ({e['entity_id']})")
+        click.echo(f"  from {show_instant(e['old_created'])}")
+        click.echo(f"  to   {show_instant(e['new_created'])}")
+        source = f" of record {e['source_record_label']}" * bool(e["source_record_id"])
+        click.echo(f"  because of {e['source_value']}{source}")
+        click.echo(f"  changed {show_instant(e['changed_at'])}")
+        click.echo(f"  queued  {show_instant(e['queued_at'])}")
+        if e["outcome"]:
+            click.echo(f"  rollback: {e['outcome']} {show_instant(e['restored_at'])}")
 
 
 @created_dates.command()
@@ -199,4 +264,4 @@ def rollback(yes: bool) -> None:
     `invenio alembic downgrade kcworks_migrations@-1`, which does the same.
     """
     ask("Put all old created dates back?", yes)
-    migration.revert(db.engine, origin="cli")
+    exit_with(migration.revert(db.engine, origin="cli"))

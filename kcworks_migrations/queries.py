@@ -365,6 +365,13 @@ SELECT id, action, origin, status, phase, statistics, message,
        started_at, progress_at, finished_at
 FROM kcworks_created_dates_run ORDER BY id DESC LIMIT :limit
 """)
+SELECT_HISTORY = text("""
+SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_created,
+       source_value, source_record_id::text AS source_record_id, source_record_label,
+       changed_at, queued_at, restored_at, outcome
+FROM kcworks_created_dates_backup
+WHERE label = :label OR entity_id::text = :label ORDER BY id
+""")
 SELECT_PROBLEMS = text("""
 SELECT id, entity_id::text, label, kind, reason, value
 FROM kcworks_created_dates_problem

@@ -4,7 +4,6 @@
 
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import clients
@@ -13,7 +12,6 @@ import faults
 import pytest
 import server
 import servers
-from celery import current_app as celery_app
 from instance import Instance
 from sqlalchemy import create_engine
 
@@ -103,27 +101,15 @@ def elsewhere(app, engine, own_postgresql):
     instance.engine.dispose()
 
 
-@contextmanager
-def broker_at(uri: str):
-    """Let Celery look for its broker elsewhere."""
-    names = ("broker_url", "broker_read_url", "broker_write_url")
-    before = {name: celery_app.conf[name] for name in names}
-    celery_app.conf.update(dict.fromkeys(names, uri))
-    try:
-        yield
-    finally:
-        celery_app.conf.update(before)
-
-
 @pytest.fixture
 def own_broker(own_rabbitmq):
     """A broker that a test may kill, as the broker of the application."""
-    with broker_at(own_rabbitmq.uri):
+    with faults.broker_at(own_rabbitmq.uri):
         yield own_rabbitmq
 
 
 @pytest.fixture
 def no_broker():
     """No broker at all, where queueing many thousand ids would take long."""
-    with broker_at("amqp://guest:guest@127.0.0.1:1//"):
+    with faults.broker_at(faults.NOWHERE):
         yield

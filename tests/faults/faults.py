@@ -143,7 +143,7 @@ class Child:
             sys.stdout = sys.stderr = self._log
             os.environ["PGAPPNAME"] = application_name(os.getpid())
             # The parent's connections must not be used by two.
-            celery_app.pool.force_close_all()
+            celery_app._after_fork()
             current_search._client = None
             work()
             status = 0
@@ -334,3 +334,19 @@ def stamped_before_the_data(instance):
         yield
     finally:
         stamp(TABLES_REVISION, DATA_REVISION)
+
+
+NOWHERE = "amqp://guest:guest@127.0.0.1:1//"
+"""A broker that nobody runs."""
+
+
+@contextmanager
+def broker_at(uri: str):
+    """Let Celery look for its broker elsewhere."""
+    names = ("broker_url", "broker_read_url", "broker_write_url")
+    before = {name: celery_app.conf[name] for name in names}
+    celery_app.conf.update(dict.fromkeys(names, uri))
+    try:
+        yield
+    finally:
+        celery_app.conf.update(before)
