@@ -15,7 +15,7 @@ from invenio_db import db
 
 from . import ledger, migration, queries
 from .config import options_from
-from .database import opened
+from .database import LOCK_KEY, opened
 from .dates import show as show_instant
 from .report import Summary, counted, problem_lines, result_line
 from .rules import REASONS, Problem, escape
@@ -39,11 +39,13 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--communities-only", is_flag=True, help="Only communities.")
 @click.option(
     "--start-date",
+    metavar="YYYY-MM-DD",
     type=DAY,
     help="Only records whose created is on this UTC day or later.",
 )
 @click.option(
     "--end-date",
+    metavar="YYYY-MM-DD",
     type=DAY,
     help="Only records whose created is on this UTC day or before.",
 )
@@ -120,28 +122,30 @@ def ask(question: str, is_answered: bool) -> None:
 def status(is_json: bool) -> None:
     """Show the runs, what stands of them, and what waits for reindexing."""
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        rows, waiting, standing = d.transaction(
+        rows, waiting, standing, is_at_work = d.transaction(
             lambda: (
                 d.execute(queries.SELECT_RUNS, limit=10).mappings().all(),
                 ledger.count_waiting(d),
                 ledger.count_standing(d),
+                d.execute(queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY).scalar_one(),
             )
         )
     if is_json:
         document = {
             "runs": [dict(row) for row in rows],
+            "is_at_work": is_at_work,
             "standing": standing,
             "waiting": waiting,
         }
         click.echo(json.dumps(document, default=lambda v: v.isoformat(), indent=2))
         return
     for row in rows:
-        click.echo(
-            f"Run {row['id']}: {row['action']} from {row['origin']}, {row['status']}"
-        )
-        click.echo(
-            f"  {show_instant(row['started_at'])} to {show_instant(row['finished_at'])}"
-        )
+        state = row["status"]
+        if state == "running" and not is_at_work:
+            state = "killed; the same command goes on with it"
+        click.echo(f"Run {row['id']}: {row['action']} from {row['origin']}, {state}")
+        began, ended = show_instant(row["started_at"]), show_instant(row["finished_at"])
+        click.echo(f"  {began} to {ended}")
         statistics = Statistics.from_dict(row["statistics"])
         click.echo(f"  {result_line('record', statistics.records)}")
         click.echo(f"  {result_line('community', statistics.communities)}")

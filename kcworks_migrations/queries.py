@@ -60,6 +60,11 @@ SET_LOCALS = text(
 # leaves no lock, and a run that lost its connection can't go on without it.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 
+SELECT_LOCK_IS_HELD = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    " AND (classid::bigint << 32) + objid::bigint = :key)"
+)
+
 # Who has a lock on a whole table that keeps others from changing its rows.
 SELECT_TABLE_LOCK_HOLDERS = text("""
 SELECT DISTINCT a.pid, a.xact_start, a.query

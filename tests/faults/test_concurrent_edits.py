@@ -148,9 +148,9 @@ def test_record_with_a_new_version_since_the_upgrade_is_reverted_alone(deposited
     deposited.upgrade()
     with deposits.no_tasks():
         version = deposits.new_version(deposited.pids[0], "2009-01-01T00:00:00Z")
+        version_id = str(version._record.id)
         deposits.edit(deposited.pids[1], "Edited after the upgrade")
     db.session.remove()
-    version_id = str(version._record.id)
     made = deposited.created(version_id)
     deposited.downgrade()
     now = deposited.all_created()
@@ -200,11 +200,12 @@ class Latencies:
 
 
 @pytest.fixture
-def person(instance, app):
+def person(instance, app, monkeypatch):
     """An editor and reader who works through the REST API."""
     import sample as demo_sample
     from shapes import Record
 
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", True)
     instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
     headers = {
         "Authorization": f"Bearer {demo_sample.create_token()}",

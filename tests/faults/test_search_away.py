@@ -26,7 +26,7 @@ def indexed(instance):
     with deposits.no_tasks():
         community = deposits.create_community("faults", "77")
         for number in range(3):
-            record = deposits.publish(f"A{number}", f"201{number}-02-03T04:05:06Z", "77")
+            record = deposits.publish(f"Record {number}", f"201{number}-02-03T04:05:06Z", "77")
             deposits.add_to_community(str(community.id), record.id)
     db.session.remove()
     instance.empty_queues()

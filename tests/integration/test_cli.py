@@ -10,6 +10,7 @@ import pytest
 from instance import utc
 
 from kcworks_migrations.cli import created_dates
+from kcworks_migrations.database import locked
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -112,6 +113,11 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     output = invoke("status").output
     assert "apply from cli, succeeded" in output
     assert "Can be rolled back: 1 change\n" in output
+    instance.execute("UPDATE kcworks_created_dates_run SET status = 'running'")
+    assert "killed; the same command goes on with it" in invoke("status").output
+    with locked(instance.engine, 1):
+        assert "apply from cli, running" in invoke("status").output
+        assert json.loads(invoke("status", "--json").output)["is_at_work"] is True
     instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
     assert "invenio kcworks-created-dates reindex" in invoke("status").output
     instance.queued("records")
