@@ -20,12 +20,12 @@ import psycopg2
 from celery import current_app as celery_app
 from invenio_db import db
 from invenio_search import current_search
-from kombu import Producer
+from kombu import Producer, pools
 from sqlalchemy import event
 
 from kcworks_migrations.reindex import INDEXER_OF_KIND
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 class Point(NamedTuple):
@@ -128,8 +128,11 @@ class Child:
     """A process that was forked from this one to do some work on the instance."""
 
     def __init__(self, instance, work) -> None:
+        # No connection may be used by two.
         db.session.remove()
         instance.engine.dispose()
+        pools.reset()
+        celery_app._after_fork()
         self._instance = instance
         self._log = tempfile.TemporaryFile("w+", buffering=1, errors="replace")
         self.status: int | None = None
@@ -142,8 +145,6 @@ class Child:
         try:
             sys.stdout = sys.stderr = self._log
             os.environ["PGAPPNAME"] = application_name(os.getpid())
-            # The parent's connections must not be used by two.
-            celery_app._after_fork()
             current_search._client = None
             work()
             status = 0
@@ -274,7 +275,8 @@ def check_ledger(instance, before) -> None:
     standing = {
         f"{row.kind} {row.entity_id}": (row.old, row.new)
         for row in instance.execute(
-            "SELECT kind, entity_id::text, extract(epoch FROM old_created)::text AS old,"
+            "SELECT kind, entity_id::text,"
+            " extract(epoch FROM old_created)::text AS old,"
             " extract(epoch FROM new_created)::text AS new"
             " FROM kcworks_created_dates_backup WHERE outcome IS NULL"
         )

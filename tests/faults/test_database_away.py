@@ -7,7 +7,7 @@ from faults import Point, at, check_ledger, check_queued, other_connection, outc
 from sqlalchemy import create_engine, text
 
 from kcworks_migrations import migration
-from kcworks_migrations.errors import InstanceError, RunIncompleteError
+from kcworks_migrations.errors import DatabaseFailedError, RunIncompleteError
 
 BATCH_SIZE = 40
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
@@ -106,9 +106,9 @@ def test_runs_with_the_server_restarted(elsewhere, own_postgresql, is_killed):
                 pytest.raises(RunIncompleteError) as error,
             ):
                 work()
-            with pytest.raises(InstanceError, match="can't be reached") as down:
+            with pytest.raises(DatabaseFailedError, match="refused") as down:
                 work()
-            assert "start it and run the same command again" in down.value.message
+            assert "same command again" in down.value.message
         finally:
             own_postgresql.start()
         elsewhere.engine.dispose()
@@ -199,7 +199,7 @@ def test_apply_with_no_connection_left(elsewhere):
     elsewhere.execute("DROP ROLE IF EXISTS limited")
     elsewhere.execute("CREATE ROLE limited LOGIN PASSWORD 'limited' CONNECTION LIMIT 0")
     url = elsewhere.engine.url.set(username="limited", password="limited")
-    with pytest.raises(InstanceError, match="too many connections"):
+    with pytest.raises(DatabaseFailedError, match="too many connections"):
         migration.apply(create_engine(url), "alembic")
 
 
@@ -212,7 +212,7 @@ def test_apply_on_a_read_only_database_touches_nothing(filled):
     connection.cursor().execute(setting)
     filled.engine.dispose()
     try:
-        with pytest.raises(Exception, match="read-only transaction") as error:
+        with pytest.raises(DatabaseFailedError, match="read-only transaction") as error:
             filled.upgrade()
     finally:
         cursor = connection.cursor()

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import sample as demo_sample
 import snapshot
+from celery import current_app as celery_app
 from instance import Instance, utc
 from invenio_access.permissions import system_identity
 from invenio_db import db
@@ -29,6 +30,8 @@ def drain() -> None:
     was read before the migration.
     """
     db.session.remove()
+    # Nobody kept the heartbeat of pooled connections since the last use.
+    celery_app.pool.force_close_all(close_pool=False)
     for indexer in current_indexer_registry.all().values():
         indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
 

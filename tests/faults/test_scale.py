@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Many rows: bounded memory, and progress that tells the truth, after a resume too."""
+
+import re
+
+import psutil
+import pytest
+from faults import NOWHERE, Child, Point, at, broker_at, kill_this_process
+
+CHANGE = "INSERT INTO kcworks_created_dates_backup"
+LINE = re.compile(
+    r"Processing batch (\d+) of (\d+) \((\d+) (\w+)\), (\d+) of (\d+) done"
+    r"(?:, (\d+) a second, (\d+) s left)?$"
+)
+MEMORY_BOUND = 50 * 2**20
+
+
+def check_progress(output: str, noun: str, total: int) -> list[int]:
+    """Check the progress lines of one kind; give the rows done at each."""
+    lines = [m for m in map(LINE.match, output.splitlines()) if m and m[4] == noun]
+    done = [int(line[5]) for line in lines]
+    assert done == sorted(done), "it runs backwards"
+    for line in lines:
+        number, of, rows, _, before, total_shown = map(
+            int, (*line.group(1, 2, 3), 0, *line.group(5, 6))
+        )
+        assert total_shown == total
+        assert before + rows <= total, "more than 100 %"
+        assert number <= of
+    assert all(line[7] and line[8] for line in lines[1:]), "rate and remaining time"
+    assert int(lines[-1][5]) + int(lines[-1][3]) == total
+    return done
+
+
+def rss_growth(child: Child) -> int:
+    """Give by how many bytes the memory of a child grew to its peak."""
+    process = psutil.Process(child.pid)
+    first = peak = process.memory_info().rss
+    while child.poll() is None:
+        try:
+            peak = max(peak, process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+    return peak - first
+
+
+def test_progress_is_right_after_a_resume(instance):
+    instance.many(3000, 10)
+
+    def work() -> None:
+        with at(instance.engine, Point("commit", CHANGE, 12), kill_this_process):
+            instance.upgrade(batch_size=100)
+
+    killed = Child(instance, work)
+    killed.wait()
+    (last,) = re.findall(r"(\d+) of 3000 done", killed.output())[-1:]
+    resumed = Child(instance, lambda: instance.upgrade(batch_size=100))
+    assert resumed.wait() == 0, resumed.output()
+    done = check_progress(resumed.output(), "records", 3000)
+    assert done[0] == int(last) == 1100
+    check_progress(resumed.output(), "communities", 10)
+
+
+def check_scale(instance, records: int, communities: int, is_queued: bool) -> None:
+    instance.many(records, communities)
+
+    def work() -> None:
+        if is_queued:
+            instance.upgrade()
+        else:
+            with broker_at(NOWHERE):
+                instance.upgrade()
+
+    child = Child(instance, work)
+    growth = rss_growth(child)
+    assert child.wait() == 0, child.output()[-5000:]
+    output = child.output()
+    check_progress(output, "records", records)
+    check_progress(output, "communities", communities)
+    statistics = instance.run().statistics
+    assert statistics["records"]["total_found"] == records
+    assert statistics["records"]["updated"] == len(instance.backup(kind="record"))
+    print(f"{records} records: {growth / 2**20:.1f} MB more than at the start")
+    print(*output.splitlines()[-40:], sep="\n")
+    assert growth < MEMORY_BOUND
+
+
+def test_apply_over_50_000_rows_in_bounded_memory(instance):
+    check_scale(instance, 50_000, 500, is_queued=False)
+
+
+@pytest.mark.slow
+def test_apply_over_1_000_000_rows_in_bounded_memory(instance):
+    check_scale(instance, 1_000_000, 1000, is_queued=True)
+    instance.empty()
+    instance.empty_queues()
