@@ -37,11 +37,24 @@ KCWORKS_CREATED_DATES_FIRST_VERSIONS_ONLY = False
 """Whether only the first version of each record is changed. Later versions carry a
 copy of the legacy date, so that by default they get it as well."""
 
+KCWORKS_CREATED_DATES_INDEXING = "full"
+"""How stale documents are brought right: ``full`` lets the services' own indexers build
+them anew, ``created-only`` changes the dates in them, which is many times faster."""
+
 KCWORKS_CREATED_DATES_VERBOSE = False
 """Whether each changed row is printed, beside being logged at DEBUG."""
 
 
-HOW = ("batch_size", "batch_seconds", "lock_timeout_seconds", "verbose", "is_dry_run")
+HOW = (
+    "batch_size",
+    "batch_seconds",
+    "lock_timeout_seconds",
+    "indexing",
+    "verbose",
+    "is_dry_run",
+)
+
+INDEXING = ("created-only", "full")
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Options:
     batch_size: int
     batch_seconds: int
     lock_timeout_seconds: int
+    indexing: str
     verbose: bool
     filters: Filters = field(default_factory=Filters)
     kinds: tuple[str, ...] = ("record", "community")
@@ -104,6 +118,9 @@ def options_from(config: Mapping[str, Any]) -> Options:
             raise SettingError(
                 PREFIX + name, values[name], "the name of a custom field"
             )
+    if values["INDEXING"] not in INDEXING:
+        wanted = " or ".join(repr(word) for word in INDEXING)
+        raise SettingError(PREFIX + "INDEXING", values["INDEXING"], wanted)
     return Options(
         record_date_field=values["RECORD_DATE_FIELD"],
         record_groups_field=values["RECORD_GROUPS_FIELD"],
@@ -111,6 +128,7 @@ def options_from(config: Mapping[str, Any]) -> Options:
         batch_size=_whole_number(values, "BATCH_SIZE", 100_000),
         batch_seconds=_whole_number(values, "BATCH_SECONDS", 600),
         lock_timeout_seconds=_whole_number(values, "LOCK_TIMEOUT_SECONDS", 600),
+        indexing=values["INDEXING"],
         verbose=_flag(values, "VERBOSE"),
         filters=Filters(first_versions_only=_flag(values, "FIRST_VERSIONS_ONLY")),
     )

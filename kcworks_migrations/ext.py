@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The Flask extension: it only brings the settings' defaults into the instance."""
+"""The Flask extension: the settings' defaults, and the indexers for the dates."""
 
 from flask import Flask
 
@@ -20,3 +20,11 @@ class KCWorksMigrations:
         for name, value in config.defaults().items():
             app.config.setdefault(name, value)
         app.extensions["kcworks-migrations"] = self
+
+
+def finalize_app(app: Flask) -> None:
+    """Register the indexers, once every extension is there."""
+    # Only here, so that the models and settings load without the indexer.
+    from .indexer import register
+
+    register(app)

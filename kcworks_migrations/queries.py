@@ -384,3 +384,97 @@ WHERE run_id = :run_id AND (CAST(:reason AS text) IS NULL OR reason = :reason)
   AND id > :after
 ORDER BY id LIMIT :limit
 """)
+
+# --- the documents of the index ------------------------------------------------------
+
+# A deleted row has no document, so it is as if it were not there. The version of the
+# parent tells when a record was moved to another community.
+_STATE = (
+    "ARRAY[p.version_id::text, v.latest_id::text, v.next_draft_id::text]"
+    " FROM {table} AS t"
+    " LEFT JOIN rdm_parents_metadata AS p ON p.id = t.parent_id"
+    " LEFT JOIN rdm_versions_state AS v ON v.parent_id = t.parent_id"
+)
+_PRESENT = " WHERE t.id = ANY(CAST(:ids AS uuid[])) AND t.json IS NOT NULL"
+SELECT_ROWS = {
+    "record": f"SELECT t.id::text, {_CREATED}, t.version_id, {_STATE}{_PRESENT}",
+    "community": f"SELECT t.id::text, {_CREATED}, t.version_id,"
+    f" t.json->'parent'->>'id' FROM {{table}} AS t{_PRESENT}",
+}
+SELECT_DRAFT_ROWS = text(
+    f"SELECT t.id::text, NULL, t.version_id, {_STATE}{_PRESENT}".format(table=DRAFTS)
+)
+# The problem belongs to the last run that changed the entity, or, for what only embeds
+# a change, to the last run. A message that is delivered twice writes it once.
+INSERT_REFUSED = text("""
+WITH i AS (
+    SELECT i.*, coalesce(
+        (SELECT max(b.run_id) FROM kcworks_created_dates_backup AS b
+         WHERE b.entity_id = i.id AND b.kind = :kind),
+        (SELECT max(id) FROM kcworks_created_dates_run)) AS run_id
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:values AS text[])) AS i(id, value)
+)
+INSERT INTO kcworks_created_dates_problem
+    (run_id, kind, entity_id, label, reason, value, found_at)
+SELECT i.run_id, :kind, i.id, coalesce(
+        (SELECT max(b.label) FROM kcworks_created_dates_backup AS b
+         WHERE b.entity_id = i.id AND b.kind = :kind), i.id::text),
+       'index_refused', i.value, clock_timestamp()
+FROM i WHERE i.run_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_problem AS p
+    WHERE p.run_id = i.run_id AND p.entity_id = i.id AND p.reason = 'index_refused')
+""")
+
+# --- verifying -----------------------------------------------------------------------
+
+# The entry that says what its row holds now: the last one that stands, or else the one
+# that was restored last. What somebody changed before a downgrade is none of ours.
+SELECT_ENTRIES_AND_ROWS = (
+    """
+SELECT b.id, b.label, t.id IS NOT NULL AND """
+    + _CREATED
+    + """ IS DISTINCT FROM
+    CASE WHEN b.outcome IS NULL THEN b.new_created ELSE b.old_created END AS is_wrong
+FROM kcworks_created_dates_backup AS b LEFT JOIN {table} AS t ON t.id = b.entity_id
+WHERE b.kind = :kind AND b.id > :after
+  AND (b.outcome IS NULL OR b.outcome = 'restored')
+  AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_backup AS later
+    WHERE later.entity_id = b.entity_id AND later.kind = b.kind
+      AND (later.outcome IS NULL AND (b.outcome IS NOT NULL OR later.id > b.id)
+           OR later.outcome = 'changed_since' AND later.id > b.id
+           OR b.outcome IS NOT NULL AND later.restored_at > b.restored_at))
+ORDER BY b.id LIMIT :limit
+"""
+)
+_CHANGED_COMMUNITIES = (
+    "SELECT b.entity_id FROM kcworks_created_dates_backup AS b"
+    " WHERE b.kind = 'community'"
+)
+_STALE_COMMUNITIES = (
+    f"SELECT c.id FROM communities_metadata AS c WHERE c.id IN ({_CHANGED_COMMUNITIES})"
+    " OR c.json->'parent'->>'id' IN"
+    f" (SELECT entity_id::text FROM ({_CHANGED_COMMUNITIES}) AS e)"
+)
+_IN_STALE_COMMUNITIES = (
+    "t.parent_id IN (SELECT m.record_id FROM rdm_parents_community AS m"
+    f" WHERE m.community_id IN ({_STALE_COMMUNITIES}))"
+)
+_HOLDING = {
+    "record": f"FROM {RECORDS} AS t WHERE t.json IS NOT NULL"
+    " AND (t.id IN (SELECT entity_id FROM kcworks_created_dates_backup"
+    f" WHERE kind = 'record') OR {_IN_STALE_COMMUNITIES})",
+    "draft": f"FROM {DRAFTS} AS t WHERE t.json IS NOT NULL AND {_IN_STALE_COMMUNITIES}",
+    "community": f"FROM {COMMUNITIES} AS t WHERE t.json IS NOT NULL"
+    f" AND t.id IN ({_STALE_COMMUNITIES})",
+}
+SELECT_HOLDING = {
+    kind: text(
+        f"SELECT t.id::text AS id {holding} AND (CAST(:cursor AS uuid) IS NULL"
+        " OR t.id > CAST(:cursor AS uuid)) ORDER BY t.id LIMIT :limit"
+    )
+    for kind, holding in _HOLDING.items()
+}
+COUNT_HOLDING = {
+    kind: text(f"SELECT count(*) {holding}") for kind, holding in _HOLDING.items()
+}

@@ -21,14 +21,9 @@ from kombu.exceptions import OperationalError
 from . import queries
 from .database import Database
 from .ledger import count_waiting
+from .names import INDEXER_OF_KIND as INDEXER_OF_KIND
+from .names import indexer_of
 from .rules import escape
-
-INDEXER_OF_KIND = {
-    "record": "records",
-    "draft": "records-drafts",
-    "community": "communities",
-}
-"""Names in invenio-indexer's registry, each with its own queue."""
 
 BATCH_ROWS = 2000
 """Ids that are sent, confirmed and marked together."""
@@ -96,7 +91,8 @@ class Publisher:
 
         indexer.create_producer = create_producer
         first = self._tag + 1
-        self._tag += len(ids)
+        # Ours puts many ids into a message, the services' one.
+        self._tag += getattr(indexer, "message_count", int)(len(ids))
         self._unconfirmed.update(range(first, self._tag + 1))
         indexer.bulk_index(ids)
         self._wait()
@@ -217,7 +213,7 @@ def _fetch(database: Database, query: Any, **values: Any) -> list[Any]:
 
 
 def _send_records(database: Database, broker: Publisher, ids: list[str]) -> int:
-    broker.publish(INDEXER_OF_KIND["record"], ids)
+    broker.publish(indexer_of("record"), ids)
     return len(ids)
 
 
@@ -227,11 +223,11 @@ def _send_communities(database: Database, broker: Publisher, ids: list[str]) -> 
         _fetch, database, queries.SELECT_SUBCOMMUNITIES, ids=ids
     )
     stale = list(dict.fromkeys([*ids, *(row.id for row in below)]))
-    broker.publish(INDEXER_OF_KIND["community"], stale)
+    broker.publish(indexer_of("community"), stale)
     sent = len(stale)
     for kind in ("record", "draft"):
         for page in _embedding(database, kind, stale):
-            broker.publish(INDEXER_OF_KIND[kind], page)
+            broker.publish(indexer_of(kind), page)
             sent += len(page)
     return sent
 

@@ -33,6 +33,7 @@ REASONS = {
     "current_created_unreadable": "the present created is outside the years 1 to 9999",
     "locked": "held by somebody each time it was tried",
     "changed_since": "changed by somebody since",
+    "index_refused": "refused by the search index",
 }
 """Every reason of a problem, and what it says to a person."""
 

@@ -12,6 +12,7 @@ from invenio_indexer.proxies import current_indexer_registry
 from sqlalchemy import text
 
 from kcworks_migrations import migration, queries
+from kcworks_migrations.names import CREATED_ONLY_OF_KIND
 
 INDEXERS = ("records", "records-drafts", "communities")
 OURS = "kcworks_created_dates_"
@@ -170,7 +171,7 @@ class Instance:
     def empty_queues(self) -> None:
         """Make the queues of the indexers anew, without messages."""
         with celery_app.connection_for_write() as connection:
-            for name in INDEXERS:
+            for name in (*INDEXERS, *CREATED_ONLY_OF_KIND.values()):
                 queue = current_indexer_registry.get(name).mq_queue(connection)
                 queue.declare()
                 queue.purge()

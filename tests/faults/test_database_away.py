@@ -223,4 +223,4 @@ def test_apply_on_a_read_only_database_touches_nothing(filled):
         connection.close()
         filled.engine.dispose()
     assert filled.checksums(without_created=False) == before
-    assert "same command again" in str(getattr(error.value, "message", error.value))
+    assert "run the same command again" in error.value.message

@@ -7,68 +7,23 @@ and goes down again.
 """
 
 import copy
-from types import SimpleNamespace
 
+import index
 import pytest
 import sample as demo_sample
 import snapshot
-from celery import current_app as celery_app
-from instance import Instance, utc
+from index import drain, embedded, empty_index
+from instance import utc
 from invenio_access.permissions import system_identity
-from invenio_db import db
-from invenio_indexer.proxies import current_indexer_registry
 from invenio_rdm_records.proxies import current_rdm_records_service
-from invenio_search import current_search_client
-from invenio_search.utils import prefix_index
 from show import differences
-
-
-def drain() -> None:
-    """Do what the workers do: `process_bulk_queue` of each indexer.
-
-    A worker has a new session for each task; the one of this process still holds what
-    was read before the migration.
-    """
-    db.session.remove()
-    # Nobody kept the heartbeat of pooled connections since the last use.
-    celery_app.pool.force_close_all(close_pool=False)
-    for indexer in current_indexer_registry.all().values():
-        indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
-
-
-def embedded(document):
-    """Yield the communities that a document embeds, parents included."""
-    parent = document.get("parent", {})
-    for owner in parent.get("communities", {}).get("entries", []):
-        yield owner
-        if "parent" in owner:
-            yield owner["parent"]
-    if "slug" in parent:  # of a sub-community
-        yield parent
-
-
-def empty_index() -> None:
-    for name in ("rdmrecords", "communities"):
-        current_search_client.delete_by_query(
-            index=prefix_index(name),
-            body={"query": {"match_all": {}}},
-            refresh=True,
-            conflicts="proceed",
-        )
 
 
 @pytest.fixture(scope="module")
 def world(app, engine):
     """The sample, and its documents before and after the upgrade and a full reindex."""
-    instance = Instance(engine)
-    instance.empty()
-    # The sample makes a user and sets; those of an earlier test run may be there.
-    instance.execute("DELETE FROM oaiserver_set")
-    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
-    empty_index()
-    drain()
-    sample = demo_sample.fill()
-    world = SimpleNamespace(instance=instance, sample=sample)
+    world = index.fill(engine)
+    instance = world.instance
     world.before = snapshot.documents()
     world.tables_before = instance.checksums(without_created=False)
     world.created_before = instance.all_created()

@@ -23,6 +23,7 @@ WHOLE_NUMBERS = {
     "LOCK_TIMEOUT_SECONDS": 600,
 }
 FLAGS = ("FIRST_VERSIONS_ONLY", "VERBOSE")
+WORDS = {"INDEXING": ("created-only", "full")}
 
 REFUSED = [
     *((name, v) for name in FIELD_NAMES for v in (None, "", " \n", 7, ["a"], b"a")),
@@ -32,11 +33,17 @@ REFUSED = [
         for v in (0, -1, largest + 1, 1.0, 1.5, "1", True, None, float("nan"))
     ),
     *((name, v) for name in FLAGS for v in (None, 0, 1, "", "False", "true", [])),
+    *(
+        (name, v)
+        for name in WORDS
+        for v in (None, True, "", "Full", "created_only", [])
+    ),
 ]
 ACCEPTED = [
     *((name, "custom:field") for name in FIELD_NAMES),
     *((name, v) for name, largest in WHOLE_NUMBERS.items() for v in (1, largest)),
     *((name, v) for name in FLAGS for v in (False, True)),
+    *((name, v) for name, words in WORDS.items() for v in words),
 ]
 
 
@@ -47,7 +54,7 @@ def value_of(options: Options, name: str):
 
 
 def test_settings_under_test_are_all_there_are():
-    names = {PREFIX + name for name in (*FIELD_NAMES, *WHOLE_NUMBERS, *FLAGS)}
+    names = {PREFIX + name for name in (*FIELD_NAMES, *WHOLE_NUMBERS, *FLAGS, *WORDS)}
 
     assert names == set(defaults())
 
@@ -102,6 +109,7 @@ def test_options_from_nothing_has_the_documented_defaults():
         batch_size=1000,
         batch_seconds=5,
         lock_timeout_seconds=5,
+        indexing="full",
         verbose=False,
         filters=Filters(),
         kinds=("record", "community"),

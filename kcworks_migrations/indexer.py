@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The indexer of invenio-indexer's registry that changes the dates in documents alone.
+
+It has queues of its own, which the ordinary tasks and beat schedule drain. A message is
+acknowledged when the outcome for all its ids is known and, where there is still work to
+do, the broker has confirmed the message about it.
+"""
+
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from celery import current_app as celery_app
+from flask import Flask, current_app
+from invenio_db import db
+from invenio_indexer.api import RecordIndexer
+from invenio_indexer.proxies import current_indexer_registry
+from invenio_search.engine import search
+from kombu import Queue
+from werkzeug.local import LocalProxy
+
+from . import queries
+from .config import options_from
+from .database import Database
+from .documents import PASSING_STATUSES, Index, Outcome
+from .names import CREATED_ONLY_OF_KIND, INDEXER_OF_KIND
+from .reindex import publisher
+from .rules import escape
+
+MESSAGE_IDS = 500
+"""Ids in one message, read and written together."""
+
+PAUSES_SECONDS = (0.5, 1, 2)
+"""How long to wait before each further try of what failed for a passing reason."""
+
+
+class CreatedDatesIndexer(RecordIndexer):
+    """Brings `created` right in the documents of one kind."""
+
+    def __init__(self, kind: str) -> None:
+        """Make the indexer with a queue of its own.
+
+        Args:
+            kind: ``record``, ``draft`` or ``community``.
+        """
+        name = CREATED_ONLY_OF_KIND[kind]
+        # As the services do: the exchange is a setting of the app in use.
+        queue = LocalProxy(
+            lambda: Queue(
+                name,
+                exchange=current_app.config["INDEXER_MQ_EXCHANGE"],
+                routing_key=name,
+            )
+        )
+        super().__init__(queue=queue, routing_key=name)
+        self.kind = kind
+
+    @property
+    def ordinary(self) -> RecordIndexer:
+        """The indexer of the service, which builds whole documents."""
+        return current_indexer_registry.get(INDEXER_OF_KIND[self.kind])
+
+    def message_count(self, ids: int) -> int:
+        """Tell how many messages `bulk_index` makes of some ids."""
+        return -(-ids // MESSAGE_IDS)
+
+    def _bulk_op(
+        self, record_id_iterator: Iterable[Any], op_type: str, index: Any = None
+    ) -> None:
+        """Publish ids, many in a message; anything but indexing is not done here."""
+        if op_type != "index":
+            self.ordinary._bulk_op(record_id_iterator, op_type, index)
+            return
+        ids = (str(id) for id in record_id_iterator)
+        with self.create_producer() as producer:
+            while some := list(islice(ids, MESSAGE_IDS)):
+                producer.publish(
+                    {"op": op_type, "ids": some},
+                    declare=[self.mq_queue],
+                    **self.mq_publish_kwargs,
+                )
+
+    def process_bulk_queue(
+        self, search_bulk_kwargs: Any = None, bulk_index_max_items: int | None = None
+    ) -> tuple[int, int]:
+        """Do what waits in the queue, as the tasks of invenio-indexer ask for it.
+
+        Args:
+            search_bulk_kwargs: Not used: errors never raise, they have outcomes.
+            bulk_index_max_items: Ids after which to stop.
+
+        Returns:
+            How many documents are right or were written, and how many were refused.
+        """
+        limit = bulk_index_max_items or self._bulk_index_max_items
+        total, count = Outcome(), 0
+        timeout = options_from(current_app.config).lock_timeout_seconds
+        # A connection of its own: closing it gives back what was not acknowledged.
+        with (
+            celery_app.connection_for_read() as connection,
+            db.engine.connect() as database_connection,
+        ):
+            database = Database(database_connection, timeout)
+            queue = self.mq_queue(connection)
+            queue.declare()
+            while count < limit and (message := queue.get()):
+                ids = list(dict.fromkeys(message.decode()["ids"]))
+                outcome = self.process(database, ids)
+                self._hand_on(database, outcome)
+                message.ack()
+                total.add(outcome)
+                count += len(ids)
+                if outcome.again:
+                    current_app.logger.warning(
+                        "OpenSearch did not take %s documents; they stay queued.",
+                        len(outcome.again),
+                    )
+                    break  # the next task may have better luck
+        return total.written + total.right, len(total.refused)
+
+    def process(self, database: Database, ids: list[str]) -> Outcome:
+        """Bring the documents with these ids right, in a few tries.
+
+        Args:
+            database: A connection.
+            ids: Primary keys, each once.
+
+        Returns:
+            What became of each; those in `again` failed at every try.
+
+        Raises:
+            TransportError: OpenSearch refuses to work at all; the message stays.
+        """
+        total = Outcome(again=ids)
+        index = Index(
+            self.client,
+            self.kind,
+            self._prepare_index(self.ordinary.record_cls.index._name),
+            current_app.config["INDEXER_BULK_REQUEST_TIMEOUT"],
+        )
+        for pause in (0, *PAUSES_SECONDS):
+            time.sleep(pause)
+            try:
+                total.add(index.correct(database, total.again))
+            except search.exceptions.TransportError as error:
+                if error.status_code not in PASSING_STATUSES:
+                    raise
+            if not total.again:
+                break
+        return total
+
+    def _hand_on(self, database: Database, outcome: Outcome) -> None:
+        if outcome.ordinary or outcome.again:
+            with publisher() as broker:
+                broker.publish(INDEXER_OF_KIND[self.kind], outcome.ordinary)
+                broker.publish(CREATED_ONLY_OF_KIND[self.kind], outcome.again)
+        if outcome.refused:
+            current_app.logger.error("OpenSearch refused: %s", outcome.refused)
+            database.transaction(
+                database.execute,
+                queries.INSERT_REFUSED,
+                kind=self.kind,
+                ids=list(outcome.refused),
+                values=[escape(value) for value in outcome.refused.values()],
+            )
+
+
+def register(app: Flask) -> None:
+    """Register an indexer for each kind with invenio-indexer."""
+    registry = app.extensions["invenio-indexer"].registry
+    for kind, name in CREATED_ONLY_OF_KIND.items():
+        registry.register(CreatedDatesIndexer(kind), name)

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The search index as the tests see it, and the sample in it."""
+
+import http.client
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import sample as demo_sample
+from celery import current_app as celery_app
+from instance import Instance
+from invenio_db import db
+from invenio_indexer.proxies import current_indexer_registry
+from invenio_search import current_search_client
+from invenio_search.utils import build_alias_name, prefix_index
+
+from kcworks_migrations.names import INDEXER_OF_KIND
+
+
+def drain() -> None:
+    """Do what the workers do: `process_bulk_queue` of each indexer.
+
+    A worker has a new session for each task; the one of this process still holds what
+    was read before the migration.
+    """
+    db.session.remove()
+    # Nobody kept the heartbeat of pooled connections since the last use.
+    celery_app.pool.force_close_all(close_pool=False)
+    # What ours hand over goes to the ordinary ones, so these come last.
+    for _, indexer in sorted(
+        current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]
+    ):
+        indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
+
+
+def embedded(document):
+    """Yield the communities that a document embeds, parents included."""
+    parent = document.get("parent", {})
+    for owner in parent.get("communities", {}).get("entries", []):
+        yield owner
+        if "parent" in owner:
+            yield owner["parent"]
+    if "slug" in parent:  # of a sub-community
+        yield parent
+
+
+def empty_index() -> None:
+    """Remove every document of records, drafts and communities."""
+    for name in ("rdmrecords", "communities"):
+        current_search_client.delete_by_query(
+            index=prefix_index(name),
+            body={"query": {"match_all": {}}},
+            refresh=True,
+            conflicts="proceed",
+        )
+
+
+def fill(engine) -> SimpleNamespace:
+    """Fill an empty instance with the sample; give both."""
+    instance = Instance(engine)
+    instance.empty()
+    # The sample makes a user and sets; those of an earlier test run may be there.
+    instance.execute("DELETE FROM oaiserver_set")
+    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
+    empty_index()
+    drain()
+    return SimpleNamespace(instance=instance, sample=demo_sample.fill())
+
+
+class Proxy:
+    """A real HTTP server in front of OpenSearch that can be told to fail."""
+
+    def __init__(self, target: str) -> None:
+        """Start it in a thread of its own.
+
+        Args:
+            target: Host and port of OpenSearch.
+        """
+        self.failures: list[str] = []
+        """What happens to the next `_bulk` requests: ``429`` for the whole request,
+        ``item`` for its first write, ``cut`` and ``cut after`` for the connection."""
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                is_bulk = self.path.split("?")[0].endswith("_bulk")
+                failure = proxy.failures.pop(0) if is_bulk and proxy.failures else ""
+                if failure == "429":
+                    self.answer(429, b'{"error": "busy", "status": 429}')
+                    return
+                if failure == "cut":
+                    self.connection.close()
+                    return
+                connection = http.client.HTTPConnection(target, timeout=60)
+                kind = {"Content-Type": self.headers["Content-Type"]}
+                connection.request(self.command, self.path, body, kind)
+                response = connection.getresponse()
+                content = response.read()
+                if failure == "cut after":
+                    self.connection.close()
+                    return
+                if failure == "item":
+                    answers = json.loads(content)
+                    for item in answers["items"][:2]:
+                        [answer] = item.values()
+                        answer |= {"status": 429, "error": {"type": "busy"}}
+                    content = json.dumps(answers).encode()
+                self.answer(response.status, content)
+
+            do_GET = do_HEAD = do_PUT = do_DELETE = do_POST
+
+            def answer(self, status: int, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.host = f"127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def name_of(kind: str) -> str:
+    """Give the name of the index that documents of a kind are written to."""
+    record_cls = current_indexer_registry.get(INDEXER_OF_KIND[kind]).record_cls
+    return build_alias_name(record_cls.index._name)
