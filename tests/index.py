@@ -15,6 +15,7 @@ from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.utils import build_alias_name, prefix_index
+from kombu import pools
 
 from kcworks_migrations.names import INDEXER_OF_KIND
 
@@ -27,7 +28,8 @@ def drain() -> None:
     """
     db.session.remove()
     # Nobody kept the heartbeat of pooled connections since the last use.
-    celery_app.pool.force_close_all(close_pool=False)
+    pools.reset()
+    celery_app._after_fork()
     # What ours hand over goes to the ordinary ones, so these come last.
     for _, indexer in sorted(
         current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]

@@ -18,6 +18,14 @@ from sqlalchemy import create_engine
 from kcworks_migrations import database, downgrade, upgrade
 
 
+@pytest.fixture(autouse=True)
+def no_orphans():
+    """Kill what a failed test has left behind."""
+    yield
+    for child in list(faults.Child.living):
+        child.kill()
+
+
 @pytest.fixture
 def filled(instance):
     """An instance with some records and communities."""

@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import psycopg2
 from celery import current_app as celery_app
@@ -127,6 +127,8 @@ def stop_this_process(connection=None) -> None:
 class Child:
     """A process that was forked from this one to do some work on the instance."""
 
+    living: ClassVar[set["Child"]] = set()
+
     def __init__(self, instance, work) -> None:
         # No connection may be used by two.
         db.session.remove()
@@ -139,6 +141,7 @@ class Child:
         self.pid = os.fork()
         if self.pid == 0:
             self._work(work)
+        self.living.add(self)
 
     def _work(self, work) -> None:
         status = 1
@@ -165,6 +168,7 @@ class Child:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
+                self.living.discard(self)
         return self.status
 
     def wait(self) -> int:
@@ -216,8 +220,14 @@ def wait_until(condition, what: str) -> None:
 
 
 def other_connection(instance):
-    """Open a connection of somebody else, outside the application's pool."""
-    return psycopg2.connect(plain_uri(instance.engine))
+    """Open a connection of somebody else, outside the application's pool.
+
+    The server ends it after a while, so that a run that waits for it for ever fails.
+    """
+    connection = psycopg2.connect(plain_uri(instance.engine))
+    connection.cursor().execute("SET idle_in_transaction_session_timeout = '30s'")
+    connection.commit()
+    return connection
 
 
 def fill(instance, records: int = 300, communities: int = 6) -> None:
