@@ -38,8 +38,8 @@ def _uuid(name: str, nullable: bool = False) -> sa.Column:
     return sa.Column(name, postgresql.UUID(as_uuid=True), nullable=nullable)
 
 
-def _jsonb(name: str) -> sa.Column:
-    return sa.Column(name, postgresql.JSONB(), nullable=False)
+def _jsonb(name: str, nullable: bool = False) -> sa.Column:
+    return sa.Column(name, postgresql.JSONB(), nullable=nullable)
 
 
 def upgrade() -> None:
@@ -55,9 +55,12 @@ def upgrade() -> None:
         _string("phase", 16),
         _uuid("cursor", nullable=True),
         _jsonb("statistics"),
+        _jsonb("progress", nullable=True),
         _text("message", nullable=True),
+        _string("task_id", 64, nullable=True),
         _instant("started_at"),
         _instant("progress_at"),
+        _instant("stop_requested_at", nullable=True),
         _instant("finished_at", nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kcworks_created_dates_run")),
     )

@@ -43,10 +43,16 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     cursor = Column(UUID(as_uuid=True), nullable=True)
     """The last primary key of the phase that is done; none at the start of it."""
     statistics = Column(JSONB, nullable=False)
+    progress = Column(JSONB, nullable=True)
+    """How far the phase is: ``done`` and ``total`` rows, ``rate`` in rows a second."""
     message = Column(Text, nullable=True)
     """Why the run stopped, or what its reindexing waits for."""
+    task_id = Column(String(64), nullable=True)
+    """The Celery task that does it, if one does."""
     started_at = Column(DateTime(timezone=True), nullable=False)
     progress_at = Column(DateTime(timezone=True), nullable=False)
+    stop_requested_at = Column(DateTime(timezone=True), nullable=True)
+    """When somebody asked it to stop after its batch."""
     finished_at = Column(DateTime(timezone=True), nullable=True)
 
 

@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The command group ``invenio kcworks-created-dates``."""
+
+import click
+
+from .problems import problems
+from .reindex import reindex
+from .rollback import rollback
+from .show import show
+from .status import status
+from .update import update
+from .verify import verify
+
+
+@click.group("kcworks-created-dates")
+def created_dates() -> None:
+    """The true created dates of imported records and communities.
+
+    The dates are changed by `invenio alembic upgrade` and put back by
+    `invenio alembic downgrade kcworks_migrations@-1`.
+    """
+
+
+for command in (update, status, problems, show, verify, reindex, rollback):
+    created_dates.add_command(command)

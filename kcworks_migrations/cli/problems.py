@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""``problems``: what a run could not change or read."""
+
+import csv
+import json
+import sys
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+from invenio_db import db
+
+from .. import ledger, queries
+from ..config import options_from
+from ..database import opened
+from ..report import counted, problem_lines
+from ..rules import REASONS, Problem
+
+
+@click.command()
+@click.option("--run", "run_id", type=int, help="The run; by default the last one.")
+@click.option("--reason", type=click.Choice(list(REASONS)), help="Only this reason.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV with a heading.")
+@with_appcontext
+def problems(
+    run_id: int | None, reason: str | None, is_json: bool, is_csv: bool
+) -> None:
+    """List what a run could not change or read.
+
+    \b
+    Examples:
+      invenio kcworks-created-dates problems --reason not_utc
+      invenio kcworks-created-dates problems --run 3 --csv > problems.csv
+    """  # noqa: D301 - click reads the escape
+    found: list[Problem] = []
+    with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
+        if run_id is None:
+            last = d.transaction(
+                lambda: d.execute(queries.SELECT_RUNS, limit=1).first()
+            )
+            run_id = last.id if last else 0
+        after = 0
+        while page := d.transaction(ledger.problems, d, run_id, reason, after):
+            found += [stored.problem for stored in page]
+            after = page[-1].number
+    if is_json:
+        document = {"run": run_id, "problems": [problem._asdict() for problem in found]}
+        click.echo(json.dumps(document, indent=2))
+    elif is_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(Problem._fields)
+        writer.writerows(found)
+    else:
+        for problem in found:
+            click.echo("\n".join(problem_lines(problem)))
+        click.echo(f"{counted(len(found), 'problem')} of run {run_id}.")
