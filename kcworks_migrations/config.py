@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """The settings, each declared once with its unit, and the options of a run."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import date
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 from .errors import SettingError
 from .rules import Filters
@@ -49,12 +50,20 @@ HOW = (
     "batch_size",
     "batch_seconds",
     "lock_timeout_seconds",
+    "delay_seconds",
     "indexing",
     "verbose",
     "is_dry_run",
 )
 
 INDEXING = ("created-only", "full")
+
+
+class Since(NamedTuple):
+    """From where an incremental run looks: the run it builds on, and an instant."""
+
+    run_id: int
+    instant: datetime
 
 
 @dataclass(frozen=True)
@@ -75,16 +84,37 @@ class Options:
     verbose: bool
     filters: Filters = field(default_factory=Filters)
     kinds: tuple[str, ...] = ("record", "community")
+    limit: int | None = None
+    """The most rows of each kind that are changed."""
+    since: Since | None = None
+    """Only records that changed since are looked at; none for all."""
+    delay_seconds: float = 0
+    """How long to wait between two batches."""
     is_dry_run: bool = False
 
     def of_run(self) -> dict[str, Any]:
         """Give what the run row keeps: what is done, not how."""
-        kept = asdict(self)
-        filters = kept.pop("filters")
-        return {name: value for name, value in kept.items() if name not in HOW} | {
+        names = [f.name for f in fields(self) if f.name not in (*HOW, "filters")]
+        kept = {name: getattr(self, name) for name in names}
+        kept |= {f.name: getattr(self.filters, f.name) for f in fields(self.filters)}
+        if self.since:
+            kept["since"] = [self.since.run_id, self.since.instant.isoformat()]
+        kept["excluded"] = _digest(self.filters.excluded)
+        if self.filters.planned is not None:
+            lines = (f"{id} {p}" for id, p in self.filters.planned.items())
+            kept["planned"] = _digest(lines)
+        return {
             name: value.isoformat() if isinstance(value, date) else value
-            for name, value in filters.items()
+            for name, value in kept.items()
+            if value is not None
         }
+
+
+def _digest(lines: Iterable[str]) -> str | None:
+    """Give what tells two lists apart without keeping them; none for an empty one."""
+    ordered = sorted(lines)
+    digest = sha256("\n".join(ordered).encode()).hexdigest()
+    return f"{len(ordered)} rows, sha256 {digest}" if ordered else None
 
 
 def defaults() -> dict[str, Any]:

@@ -2,20 +2,49 @@
 # SPDX-License-Identifier: MIT
 """The downgrade between two batches: the newest run's changes are restored first."""
 
-import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from . import ledger
 from .config import Options
 from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
+from .interrupt import pause
 from .ledger import Restoration
 from .report import Reporter
 from .rules import Decision, Problem, Skip
 
 KINDS = ("community", "record")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which changes are put back: all, or those of a run or of some rows."""
+
+    run_id: int | None = None
+    records: tuple[str, ...] = ()
+    """PIDs or UUIDs."""
+    communities: tuple[str, ...] = ()
+    """Slugs or UUIDs."""
+
+    @property
+    def is_of_whole_runs(self) -> bool:
+        """Tell whether no rows are named."""
+        return not (self.records or self.communities)
+
+    def of_run(self) -> dict[str, Any]:
+        """Give what the run row keeps; nothing for all."""
+        kept = {"run": self.run_id, "records": self.records}
+        kept["communities"] = self.communities
+        return {name: value for name, value in kept.items() if value}
+
+    def labels(self, kind: str) -> list[str] | None:
+        """Give the names of the rows of a kind; none for all of them."""
+        if self.is_of_whole_runs:
+            return None
+        return list(self.records if kind == "record" else self.communities)
 
 
 class Downgrade:
@@ -28,8 +57,10 @@ class Downgrade:
         run: ledger.Run,
         reporter: Reporter,
         check_interrupt: Callable[[], None],
+        selection: Selection,
     ) -> None:
         """Begin where the ledger stands: closed entries are done."""
+        self._selection = selection
         self._check_interrupt = check_interrupt
         self._database = database
         self._reporter = reporter
@@ -46,20 +77,34 @@ class Downgrade:
         self._reporter.line("Starting restoration of created dates")
         self._reporter.line(f"Found {standing} changes to restore")
         with self._reporter.progress("changes", standing, 0):
-            for pause in (*PAUSES_SECONDS, None):
-                for run_id in self._database.transaction(
-                    ledger.standing_runs, self._database
-                ):
+            for seconds in (*PAUSES_SECONDS, None):
+                for run_id in self._runs():
                     for kind in KINDS:
                         self._restore_all(run_id, kind)
                 standing = self._standing()
-                if not standing or pause is None:
+                if not standing or seconds is None:
                     break
-                time.sleep(pause)
+                pause(seconds, self._check_interrupt)
         return standing
 
+    def _runs(self) -> list[int]:
+        runs = self._database.transaction(ledger.standing_runs, self._database)
+        wanted = self._selection.run_id
+        return [run_id for run_id in runs if wanted in (None, run_id)]
+
     def _standing(self) -> int:
-        return self._database.transaction(ledger.count_standing, self._database)
+        def count() -> int:
+            return sum(
+                ledger.count_standing(
+                    self._database,
+                    kind,
+                    self._selection.run_id,
+                    self._selection.labels(kind),
+                )
+                for kind in KINDS
+            )
+
+        return self._database.transaction(count)
 
     def _restore_all(self, run_id: int, kind: str) -> None:
         after = 0
@@ -79,7 +124,12 @@ class Downgrade:
 
         def work() -> tuple[ledger.Run, list[Restoration], int]:
             restorations, last = ledger.restore(
-                self._database, run_id, kind, after, self._size.rows
+                self._database,
+                run_id,
+                kind,
+                after,
+                self._size.rows,
+                self._selection.labels(kind),
             )
             if not restorations:
                 return self.run, [], last
@@ -91,7 +141,9 @@ class Downgrade:
             tally = statistics.of(kind)
             tally.add([d for d in decisions if d is not None])
             tally.updated += sum(r.outcome == "restored" for r in restorations)
-            run = replace(self.run, statistics=statistics)
+            done = sum(r.outcome is not None for r in restorations)
+            progress = self._reporter.progress_after(done)
+            run = replace(self.run, statistics=statistics, progress=progress)
             ledger.save_progress(self._database, run)
             return run, restorations, last
 

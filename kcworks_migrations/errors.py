@@ -9,6 +9,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── SettingError               a setting can't be used
     ├── InstanceError              the database is not one that can be migrated
     ├── DatabaseFailedError        the database failed before a run began
+    ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
     ├── RunIncompleteError         a run stopped early and can be continued
     │   └── RunInterruptedError    because it was asked to
@@ -105,9 +106,23 @@ class RunIncompleteError(CreatedDatesError):
 class RunInterruptedError(RunIncompleteError):
     """A run was asked to stop, and did so after its batch."""
 
-    def __init__(self, run_id: int, signal_name: str) -> None:
+    def __init__(self, run_id: int, asked_by: str) -> None:
         """Say which run and what asked it."""
-        super().__init__(run_id, f"it was stopped by {signal_name}.")
+        super().__init__(run_id, f"it was stopped by {asked_by}.")
+
+
+class PlanError(CreatedDatesError):
+    """A frozen plan can't be carried out; nothing was touched."""
+
+    exit_code = 2
+
+    def __init__(self, fact: str) -> None:
+        """Say what is the matter with the plan."""
+        super().__init__(
+            f"The plan can't be carried out. {fact.rstrip()}\nNothing was changed: make"
+            " a new plan with `invenio kcworks-created-dates update --dry-run"
+            " --save-plan FILE`, or take these lines out."
+        )
 
 
 class LedgerMismatchError(CreatedDatesError):

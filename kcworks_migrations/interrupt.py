@@ -4,7 +4,8 @@
 
 import signal
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +36,18 @@ class Interrupt:
         self._signal = signal.Signals(number)
         # A second signal ends the process at once; the rerun goes on all the same.
         signal.signal(number, self._previous[number])
+
+
+def pause(seconds: float, check_interrupt: Callable[[], None]) -> None:
+    """Wait, but not longer than a second after somebody has asked to stop.
+
+    Raises:
+        RunInterruptedError: Somebody asked.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check_interrupt()
+        time.sleep(min(left, 1))
 
 
 @contextmanager

@@ -9,11 +9,13 @@ leaves all of a batch or nothing of it.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from . import queries
+from .config import Options, Since
 from .database import Database
 from .errors import LedgerMismatchError
 from .rules import Change, Problem
@@ -29,6 +31,8 @@ class Run:
     cursor: str | None
     statistics: Statistics
     is_resumed: bool = False
+    progress: dict[str, Any] | None = None
+    """How far the phase is, for whoever asks from outside."""
 
 
 class Restoration(NamedTuple):
@@ -49,8 +53,20 @@ class StoredProblem(NamedTuple):
     problem: Problem
 
 
+def unfinished_run(database: Database, action: str, options: dict[str, Any]) -> Any:
+    """Find the last run with the same options that did not come to its end."""
+    return database.execute(
+        queries.SELECT_UNFINISHED_RUN, action=action, options=json.dumps(options)
+    ).first()
+
+
 def begin_run(
-    database: Database, action: str, origin: str, options: dict[str, Any], phase: str
+    database: Database,
+    action: str,
+    origin: str,
+    options: dict[str, Any],
+    phase: str,
+    task_id: str | None = None,
 ) -> Run:
     """Go on with the last unfinished run of the same options, or begin one.
 
@@ -61,27 +77,26 @@ def begin_run(
         origin: ``alembic``, ``cli`` or ``celery``.
         options: What the run is to do.
         phase: Where a new run begins.
+        task_id: The Celery task that does the work, if one does.
 
     Returns:
         The run.
     """
-    kept = json.dumps(options, sort_keys=True)
-    found = database.execute(
-        queries.SELECT_UNFINISHED_RUN, action=action, options=kept
-    ).first()
+    found = unfinished_run(database, action, options)
     if found is not None:
         run_id, phase, cursor, statistics = found
         run = Run(run_id, phase, cursor, Statistics.from_dict(statistics), True)
-        save_progress(database, run)
+        database.execute(queries.UPDATE_RUN_RESUMED, run_id=run_id, task_id=task_id)
         return run
     run_id = database.execute(
         queries.INSERT_RUN,
         action=action,
         origin=origin,
         package_version=version("kcworks-migrations"),
-        options=kept,
+        options=json.dumps(options),
         phase=phase,
         statistics=json.dumps(Statistics().as_dict()),
+        task_id=task_id,
     ).scalar_one()
     return Run(run_id, phase, None, Statistics())
 
@@ -94,7 +109,40 @@ def save_progress(database: Database, run: Run) -> None:
         phase=run.phase,
         cursor=run.cursor,
         statistics=json.dumps(run.statistics.as_dict()),
+        progress=run.progress and json.dumps(run.progress),
     )
+
+
+def base_of(database: Database, options: Options) -> Since | None:
+    """Find the run that an incremental one can build on.
+
+    Rows may be committed long after their `updated` was set, so a day is added.
+
+    Returns:
+        The last succeeded run that did the same for all rows, or none.
+    """
+    wanted = replace(options, limit=None, since=None).of_run()
+    found = database.execute(
+        queries.SELECT_BASE_RUN, options=json.dumps(wanted)
+    ).first()
+    return found and Since(found.id, found.started_at - timedelta(days=1))
+
+
+def is_stop_requested(database: Database, run_id: int) -> bool:
+    """Tell whether somebody asked the run to stop."""
+    return database.execute(
+        queries.SELECT_STOP_IS_REQUESTED, run_id=run_id
+    ).scalar_one()
+
+
+def request_stop(database: Database) -> int | None:
+    """Ask the run that is at work to stop; give its number, none if there is none."""
+    return database.execute(queries.UPDATE_STOP_REQUESTED).scalar()
+
+
+def status_of(database: Database, run_id: int) -> str:
+    """Give the status of a run."""
+    return database.execute(queries.SELECT_STATUS, run_id=run_id).scalar_one()
 
 
 def end_run(database: Database, run_id: int, message: str | None) -> None:
@@ -205,9 +253,26 @@ def count_waiting(database: Database) -> int:
     return database.execute(queries.COUNT_UNQUEUED).scalar_one()
 
 
-def count_standing(database: Database) -> int:
-    """Count the changes that stand: neither restored nor found out of reach."""
-    return database.execute(queries.COUNT_STANDING).scalar_one()
+def count_standing(
+    database: Database,
+    kind: str | None = None,
+    run_id: int | None = None,
+    labels: list[str] | None = None,
+) -> int:
+    """Count the changes that stand: neither restored nor found out of reach.
+
+    Args:
+        database: The connection.
+        kind: ``record`` or ``community``; none for both.
+        run_id: Only those of this run, and only where no later run built on them.
+        labels: Only those of the rows with these names or UUIDs.
+
+    Returns:
+        How many.
+    """
+    return database.execute(
+        queries.COUNT_STANDING, kind=kind, run_id=run_id, labels=labels
+    ).scalar_one()
 
 
 def standing_runs(database: Database) -> list[int]:
@@ -216,7 +281,12 @@ def standing_runs(database: Database) -> list[int]:
 
 
 def restore(
-    database: Database, run_id: int, kind: str, after: int, limit: int
+    database: Database,
+    run_id: int,
+    kind: str,
+    after: int,
+    limit: int,
+    labels: list[str] | None = None,
 ) -> tuple[list[Restoration], int]:
     """Restore the next standing changes of a run and close their entries.
 
@@ -226,6 +296,7 @@ def restore(
         kind: ``record`` or ``community``.
         after: The entry behind which to go on; 0 to begin.
         limit: The most entries to restore.
+        labels: Only the rows with these names or UUIDs.
 
     Returns:
         What became of each entry, and the last entry; no entries at the end.
@@ -234,7 +305,12 @@ def restore(
         LedgerMismatchError: Not every entry came back.
     """
     found = database.execute(
-        queries.SELECT_STANDING, run_id=run_id, kind=kind, after=after, limit=limit
+        queries.SELECT_STANDING,
+        run_id=run_id,
+        kind=kind,
+        after=after,
+        limit=limit,
+        labels=labels,
     )
     entry_ids = [row[0] for row in found]
     if not entry_ids:

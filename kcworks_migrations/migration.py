@@ -19,22 +19,30 @@ from . import ledger, queries, reindex
 from .config import Options, options_from
 from .database import Database, is_lock_timeout, locked, opened, said_by
 from .dates import show
-from .downgrade import Downgrade
+from .downgrade import Downgrade, Selection
+from .dry_run import compare_with_plan, try_out
 from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
-from .report import PROBLEMS_SHOWN, Reporter, Summary, print_summary
+from .report import PROBLEMS_SHOWN, Reporter, Summary
 from .rules import Problem, escape
-from .statistics import Statistics
 from .upgrade import Upgrade
 
 
-def apply(engine: Engine, origin: str, options: Options | None = None) -> Summary:
+def apply(
+    engine: Engine,
+    origin: str,
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+    task_id: str | None = None,
+) -> Summary:
     """Give every record and community its true `created`, and queue the reindexing.
 
     Args:
         engine: The engine of the instance's database; an app context is needed.
         origin: Who asks: ``alembic``, ``cli`` or ``celery``.
         options: What to do; by default what the settings say.
+        reporter: Who is told; by default the terminal.
+        task_id: The Celery task that calls, if one does.
 
     Returns:
         What was done, already printed.
@@ -42,16 +50,28 @@ def apply(engine: Engine, origin: str, options: Options | None = None) -> Summar
     Raises:
         SettingError: A setting can't be used; nothing was touched.
         InstanceError: The database can't be migrated; nothing was touched.
+        PlanError: The present is not what a frozen plan says; nothing was touched.
         RunInProgressError: Another run is at work; nothing was touched.
         RunIncompleteError: The database failed; the same call goes on.
     """
     options = options or options_from(current_app.config)
-    reporter = Reporter(options.verbose)
+    reporter = reporter or Reporter(options.verbose)
     if options.is_dry_run:
-        return _try_out(engine, options, reporter)
+        return try_out(engine, options, reporter)
     with locked(engine, options.lock_timeout_seconds) as database:
+        kept = options.of_run()
+        if options.filters.planned is not None and not database.transaction(
+            ledger.unfinished_run, database, "apply", kept
+        ):
+            compare_with_plan(database, options, reporter)
         run = database.transaction(
-            ledger.begin_run, database, "apply", origin, options.of_run(), "records"
+            ledger.begin_run,
+            database,
+            "apply",
+            origin,
+            kept,
+            "records",
+            task_id,
         )
         with _working(engine, database, run) as check_interrupt:
             if run.is_resumed:
@@ -61,18 +81,12 @@ def apply(engine: Engine, origin: str, options: Options | None = None) -> Summar
             return _finish(database, work.run, "apply", reporter, check_interrupt)
 
 
-def _try_out(engine: Engine, options: Options, reporter: Reporter) -> Summary:
-    """Do the same up to the write: nothing is locked and no row is written."""
-    with opened(engine, options.lock_timeout_seconds) as database:
-        run = ledger.Run(0, "records", None, Statistics())
-        work = Upgrade(database, options, run, reporter, lambda: None)
-        work.do()
-    summary = Summary(0, "apply", "dry run", work.run.statistics)
-    print_summary(summary)
-    return summary
-
-
-def revert(engine: Engine, origin: str) -> Summary:
+def revert(
+    engine: Engine,
+    origin: str,
+    selection: Selection | None = None,
+    reporter: Reporter | None = None,
+) -> Summary:
     """Put back every `created` that still is what the migration made it.
 
     Newest run first. Rows that somebody changed since are left alone and become
@@ -81,6 +95,8 @@ def revert(engine: Engine, origin: str) -> Summary:
     Args:
         engine: The engine of the instance's database; an app context is needed.
         origin: Who asks: ``alembic``, ``cli`` or ``celery``.
+        selection: Which changes are put back; by default all.
+        reporter: Who is told; by default the terminal.
 
     Returns:
         What was done, already printed.
@@ -93,16 +109,21 @@ def revert(engine: Engine, origin: str) -> Summary:
             the same call goes on.
     """
     options = options_from(current_app.config)
-    reporter = Reporter(options.verbose)
+    reporter = reporter or Reporter(options.verbose)
+    selection = selection or Selection()
     with locked(engine, options.lock_timeout_seconds) as database:
 
         def begin() -> ledger.Run:
-            database.execute(queries.MARK_RUNS_REVERTING)
-            return ledger.begin_run(database, "revert", origin, {}, "records")
+            if selection.is_of_whole_runs:
+                database.execute(queries.MARK_RUNS_REVERTING, only=selection.run_id)
+            kept = selection.of_run()
+            return ledger.begin_run(database, "revert", origin, kept, "records")
 
         run = database.transaction(begin)
         with _working(engine, database, run) as check_interrupt:
-            work = Downgrade(database, options, run, reporter, check_interrupt)
+            work = Downgrade(
+                database, options, run, reporter, check_interrupt, selection
+            )
             standing = work.do()
             database.transaction(database.execute, queries.MARK_RUNS_REVERTED)
             if standing:
@@ -147,7 +168,13 @@ def _working(
     gc.freeze()
     try:
         with interrupt(run.id) as asked:
-            yield asked.check
+
+            def check() -> None:
+                asked.check()
+                if database.transaction(ledger.is_stop_requested, database, run.id):
+                    raise RunInterruptedError(run.id, "the command stop")
+
+            yield check
     except BaseException as error:
         is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
         status = "interrupted" if is_interrupt else "errored"
@@ -211,5 +238,5 @@ def _finish(
         waiting=queued.waiting,
         queue_error=queued.error,
     )
-    print_summary(summary)
+    reporter.end(summary)
     return summary

@@ -43,6 +43,7 @@ def for_table(query: str, table: str, column_type: str) -> TextClause:
             created=f"(t.created{convert})",
             old_created=f"(i.old_created{convert})",
             new_created=f"(i.new_created{convert})",
+            since=f"(CAST(:since AS timestamptz){convert})",
         )
     )
 
@@ -107,9 +108,17 @@ _OTHER_CUSTOM_FIELDS = (
     " jsonb_typeof(f.v->:field), left(f.v->>:field, 501)"
 )
 
+# What an incremental run looks at: what was edited since, what an earlier run had a
+# problem with (a lock has gone, a date has passed), and what was rolled back since.
+_SINCE = """
+    AND (CAST(:since AS timestamptz) IS NULL OR t.updated >= {since}
+         OR t.id IN (SELECT p.entity_id FROM kcworks_created_dates_problem AS p
+                     WHERE p.run_id = :since_run_id)
+         OR t.id IN (SELECT b.entity_id FROM kcworks_created_dates_backup AS b
+                     WHERE b.restored_at >= :since))"""
 COUNT_WITH_FIELD = (
     "SELECT count(*), count(*) FILTER (WHERE t.id <= CAST(:cursor AS uuid))"
-    " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD
+    " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD + _SINCE
 )
 
 # Of the groups only what the rules look at travels: the type of each entry, and the
@@ -147,7 +156,7 @@ _SELECT_COMMUNITIES = (
 )
 # Keyset pages: each is a short query of its own on the primary key.
 _NEXT_PAGE = (
-    " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
+    _SINCE + " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
     " AND (CAST(:last AS uuid) IS NULL OR t.id <= CAST(:last AS uuid))"
     " ORDER BY t.id LIMIT :limit"
 )
@@ -160,6 +169,22 @@ SELECT_BY_IDS = {
     "record": _SELECT_RECORDS + _BY_IDS,
     "community": _SELECT_COMMUNITIES + _BY_IDS,
 }
+
+# A misspelt name in a list of rows to keep would silently change the row. One pass over
+# each table, in the very values that the names are compared with later.
+SELECT_UNKNOWN_NAMES = text("""
+WITH wanted AS (SELECT CAST(:names AS text[]) AS names)
+SELECT name FROM wanted, unnest(names) AS name WHERE name NOT IN (
+    SELECT t.json->>'id' FROM rdm_records_metadata AS t, wanted
+    WHERE t.json->>'id' = ANY(names)
+    UNION ALL SELECT t.id::text FROM rdm_records_metadata AS t, wanted
+    WHERE t.id::text = ANY(names)
+    UNION ALL SELECT c.slug FROM communities_metadata AS c, wanted
+    WHERE c.slug = ANY(names)
+    UNION ALL SELECT c.id::text FROM communities_metadata AS c, wanted
+    WHERE c.id::text = ANY(names))
+ORDER BY name
+""")
 
 # --- the ledger ----------------------------------------------------------------------
 
@@ -219,10 +244,36 @@ DELETE_LOCKED = text(
 
 INSERT_RUN = text("""
 INSERT INTO kcworks_created_dates_run
-    (action, origin, package_version, options, status, phase, statistics,
+    (action, origin, package_version, options, status, phase, statistics, task_id,
      started_at, progress_at)
 VALUES (:action, :origin, :package_version, CAST(:options AS jsonb), 'running', :phase,
-        CAST(:statistics AS jsonb), clock_timestamp(), clock_timestamp())
+        CAST(:statistics AS jsonb), :task_id, clock_timestamp(), clock_timestamp())
+RETURNING id
+""")
+# Who goes on may be another process than who began.
+UPDATE_RUN_RESUMED = text("""
+UPDATE kcworks_created_dates_run
+SET status = 'running', message = NULL, task_id = :task_id, stop_requested_at = NULL,
+    progress_at = clock_timestamp()
+WHERE id = :run_id
+""")
+# The base of an incremental run: a succeeded one that looked at everything else that
+# the new one is to look at.
+SELECT_BASE_RUN = text("""
+SELECT id, started_at FROM kcworks_created_dates_run
+WHERE action = 'apply' AND status = 'succeeded'
+  AND options - 'since' = CAST(:options AS jsonb) - 'since'
+ORDER BY id DESC LIMIT 1
+""")
+SELECT_STOP_IS_REQUESTED = text(
+    "SELECT stop_requested_at IS NOT NULL FROM kcworks_created_dates_run"
+    " WHERE id = :run_id"
+)
+SELECT_STATUS = text("SELECT status FROM kcworks_created_dates_run WHERE id = :run_id")
+UPDATE_STOP_REQUESTED = text("""
+UPDATE kcworks_created_dates_run SET stop_requested_at = clock_timestamp()
+WHERE status = 'running' AND id = (SELECT max(id) FROM kcworks_created_dates_run
+                                   WHERE status = 'running')
 RETURNING id
 """)
 SELECT_UNFINISHED_RUN = text("""
@@ -234,7 +285,8 @@ ORDER BY id DESC LIMIT 1
 UPDATE_RUN_PROGRESS = text("""
 UPDATE kcworks_created_dates_run
 SET status = 'running', message = NULL, phase = :phase, cursor = CAST(:cursor AS uuid),
-    statistics = CAST(:statistics AS jsonb), progress_at = clock_timestamp()
+    statistics = CAST(:statistics AS jsonb), progress = CAST(:progress AS jsonb),
+    progress_at = clock_timestamp()
 WHERE id = :run_id
 """)
 UPDATE_RUN_SUCCEEDED = text("""
@@ -262,6 +314,7 @@ SELECT_RUNNING = text(
 MARK_RUNS_REVERTING = text("""
 UPDATE kcworks_created_dates_run SET status = 'reverting'
 WHERE action = 'apply' AND status NOT IN ('reverting', 'reverted')
+  AND (CAST(:only AS bigint) IS NULL OR id = :only)
 """)
 MARK_RUNS_REVERTED = text("""
 UPDATE kcworks_created_dates_run AS r SET status = 'reverted'
@@ -272,18 +325,35 @@ WHERE action = 'apply' AND status = 'reverting' AND NOT EXISTS (
 
 # --- restoring -----------------------------------------------------------------------
 
+# An entry that a later run built on is out of reach until that one is put back:
+# restored before it, it would be found changed, and the first value be lost.
+_NAMED = """
+  AND (CAST(:labels AS text[]) IS NULL OR b.label = ANY(CAST(:labels AS text[]))
+       OR b.entity_id::text = ANY(CAST(:labels AS text[])))
+"""
+_IS_LAST = """
+  AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_backup AS later
+    WHERE later.entity_id = b.entity_id AND later.kind = b.kind
+      AND later.run_id > b.run_id AND later.outcome IS NULL)
+"""
 COUNT_STANDING = text(
-    "SELECT count(*) FROM kcworks_created_dates_backup WHERE outcome IS NULL"
+    "SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE b.outcome IS NULL"
+    " AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)"
+    " AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id"
+    + _IS_LAST
+    + ")"
+    + _NAMED
 )
 SELECT_RUNS_WITH_STANDING = text(
     "SELECT DISTINCT run_id FROM kcworks_created_dates_backup"
     " WHERE outcome IS NULL ORDER BY run_id DESC"
 )
-SELECT_STANDING = text("""
-SELECT id FROM kcworks_created_dates_backup
-WHERE run_id = :run_id AND kind = :kind AND outcome IS NULL AND id > :after
-ORDER BY id LIMIT :limit
-""")
+SELECT_STANDING = text(
+    "SELECT b.id FROM kcworks_created_dates_backup AS b"
+    " WHERE b.run_id = :run_id AND b.kind = :kind AND b.outcome IS NULL"
+    " AND b.id > :after" + _IS_LAST + _NAMED + " ORDER BY b.id LIMIT :limit"
+)
 # Restored is only what still has the value that the migration gave it. A row that
 # somebody holds keeps its entry open; one that is gone or was changed closes it.
 RESTORE_CREATED = """
@@ -363,11 +433,69 @@ SELECT_EMBEDDING = {
     """),
 }
 
+# --- estimating ----------------------------------------------------------------------
+
+# Temporary tables are the session's own: no other one sees them, nothing stays.
+CREATE_CHANGED = text(
+    "CREATE TEMPORARY TABLE kcworks_changed (kind text NOT NULL, id uuid NOT NULL)"
+)
+INSERT_CHANGED = text(
+    "INSERT INTO kcworks_changed SELECT :kind, unnest(CAST(:ids AS uuid[]))"
+)
+SELECT_CHANGED_RECORDS = text(
+    "SELECT id::text FROM kcworks_changed WHERE kind = 'record' LIMIT :limit"
+)
+COUNT_CHANGED_DOCUMENTS = text("""
+WITH stale AS (
+    SELECT id FROM kcworks_changed WHERE kind = 'community'
+    UNION
+    SELECT c.id FROM communities_metadata AS c WHERE c.json->'parent'->>'id' IN
+        (SELECT id::text FROM kcworks_changed WHERE kind = 'community')
+), members AS (
+    SELECT DISTINCT record_id AS id FROM rdm_parents_community
+    WHERE community_id IN (SELECT id FROM stale)
+)
+SELECT (SELECT count(*) FROM stale)
+    + (SELECT count(*) FROM rdm_drafts_metadata AS d
+       WHERE d.json IS NOT NULL AND d.parent_id IN (SELECT id FROM members))
+    + (SELECT count(*) FROM (
+        SELECT id FROM kcworks_changed WHERE kind = 'record'
+        UNION
+        SELECT r.id FROM rdm_records_metadata AS r
+        WHERE r.json IS NOT NULL AND r.parent_id IN (SELECT id FROM members)) AS r)
+""")
+# Copies with the indexes of the originals; ids of their own leave the sequence alone.
+CREATE_SAMPLE = (
+    text(
+        "CREATE TEMPORARY TABLE kcworks_sample (LIKE rdm_records_metadata"
+        " INCLUDING INDEXES) ON COMMIT DROP"
+    ),
+    text(
+        "CREATE TEMPORARY TABLE kcworks_sample_backup (LIKE"
+        " kcworks_created_dates_backup INCLUDING INDEXES) ON COMMIT DROP"
+    ),
+    text(
+        "INSERT INTO kcworks_sample SELECT * FROM rdm_records_metadata"
+        " WHERE json IS NOT NULL LIMIT :rows"
+    ),
+)
+UPDATE_SAMPLE = text("""
+WITH changed AS (
+    UPDATE kcworks_sample SET created = created - interval '1 day'
+    RETURNING id, created
+)
+INSERT INTO kcworks_sample_backup
+    (id, run_id, kind, entity_id, label, old_created, new_created, source_value,
+     changed_at)
+SELECT row_number() OVER (), 0, 'record', id, 'abcde-fgh12', created, created,
+       '2016-02-29T13:11:39Z', clock_timestamp() FROM changed
+""")
+
 # --- showing -------------------------------------------------------------------------
 
 SELECT_RUNS = text("""
-SELECT id, action, origin, status, phase, statistics, message,
-       started_at, progress_at, finished_at
+SELECT id, action, origin, status, phase, statistics, progress, message, task_id,
+       options, started_at, progress_at, stop_requested_at, finished_at
 FROM kcworks_created_dates_run ORDER BY id DESC LIMIT :limit
 """)
 SELECT_HISTORY = text("""

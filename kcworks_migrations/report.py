@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 """What a person sees of a run: log lines, progress, and the summary at its end."""
 
+import json
 import logging
 import sys
 import textwrap
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from .dates import show
+from .estimate import Estimate
 from .ledger import Restoration
 from .rules import REASONS, Change, Decision, Problem
 from .statistics import Statistics, Tally
@@ -55,14 +57,52 @@ class Summary:
     sent: int = 0
     waiting: int = 0
     queue_error: str | None = None
+    sample: dict[str, list[Change]] = field(default_factory=dict)
+    """Some changes by kind, of a dry run."""
+    estimate: Estimate | None = None
+    """Of a dry run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give what is printed as JSON."""
+        kept: dict[str, Any] = {
+            "run": self.run_id or None,
+            "action": self.action,
+            "status": self.status,
+            "statistics": self.statistics.as_dict(),
+            "problems": [problem._asdict() for problem in self.problems],
+            "queued": self.sent,
+            "waiting": self.waiting,
+            "queue_error": self.queue_error,
+        }
+        if not self.run_id:
+            kept["sample"] = {
+                kind: [change._asdict() for change in changes]
+                for kind, changes in self.sample.items()
+            }
+            kept["estimate"] = self.estimate and asdict(self.estimate)
+        return kept
 
 
 class Reporter:
     """Prints and logs how a run goes: a bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self, is_verbose: bool = False) -> None:
-        """Choose the way of showing by what standard error is."""
+    def __init__(
+        self,
+        is_verbose: bool = False,
+        is_json: bool = False,
+        on_progress: Callable[[dict[str, Any]], None] = lambda progress: None,
+    ) -> None:
+        """Choose the way of showing by what standard error is.
+
+        Args:
+            is_verbose: Print each changed row.
+            is_json: Print the end as one JSON document instead of text.
+            on_progress: Called each time that rows are done.
+        """
         self._is_verbose = is_verbose
+        self._is_json = is_json
+        self._on_progress = on_progress
+        self._noun = ""
         self._bar: Any = None
         self._has_terminal = sys.stderr.isatty()
         self._total = self._done = self._first = self._batches = 0
@@ -79,6 +119,7 @@ class Reporter:
     @contextmanager
     def progress(self, noun: str, total: int, done: int) -> Generator[None]:
         """Show progress over `total` rows, `done` of which are behind already."""
+        self._noun = noun
         self._total, self._done, self._first = total, done, done
         self._batches = 0
         self._began = time.monotonic()
@@ -121,15 +162,26 @@ class Reporter:
         self._done += rows
         if self._bar is not None:
             self._bar.update(rows, True)
+        self._on_progress(self.progress_after(0))
+
+    def progress_after(self, rows: int) -> dict[str, Any]:
+        """Give how far it will be with so many more rows, for the run row and tasks."""
+        done = min(self._done + rows, self._total)
+        elapsed = max(time.monotonic() - self._began, 0.001)
+        return {
+            "phase": self._noun,
+            "done": done,
+            "total": self._total,
+            "rate": round((done - self._first) / elapsed, 1),
+            "batch": self._batches,
+        }
 
     def _pace(self) -> str:
-        elapsed = time.monotonic() - self._began
-        rows = self._done - self._first
-        if not rows or not elapsed:
+        progress = self.progress_after(0)
+        left = seconds_left(progress)
+        if left is None:
             return ""
-        rate = rows / elapsed
-        left = (self._total - self._done) / rate
-        return f", {rate:.0f} a second, {left:.0f} s left"
+        return f", {progress['rate']:.0f} a second, {left:.0f} s left"
 
     def decisions(self, kind: str, decisions: list[Decision]) -> None:
         """Log each decision of a batch that was committed."""
@@ -163,6 +215,20 @@ class Reporter:
         else:
             logger.debug(message)
 
+    def end(self, summary: Summary) -> None:
+        """Print the end of a run on standard output, with the next safe command."""
+        if self._is_json:
+            click.echo(json.dumps(summary.as_dict(), indent=2, default=str))
+        else:
+            click.echo("\n".join(summary_lines(summary)))
+
+
+def seconds_left(progress: Mapping[str, Any]) -> float | None:
+    """Estimate from `progress_after` how long the rest takes; none when unknown."""
+    if not progress["rate"]:
+        return None
+    return (progress["total"] - progress["done"]) / progress["rate"]
+
 
 def counted(number: int, noun: str) -> str:
     """Give a number with its noun, such as ``1 change`` or ``2 changes``."""
@@ -176,11 +242,6 @@ def result_line(kind: str, tally: Tally) -> str:
         parts.append(f"{tally.no_records} no records")
     parts.append(f"{tally.errors} errors")
     return f"{kind.capitalize()} updates complete: {', '.join(parts)}"
-
-
-def print_summary(summary: Summary) -> None:
-    """Print the end of a run on standard output, with the next safe command."""
-    click.echo("\n".join(summary_lines(summary)))
 
 
 def summary_lines(summary: Summary) -> list[str]:
@@ -225,6 +286,7 @@ def summary_lines(summary: Summary) -> list[str]:
         )
         lines.append("  invenio kcworks-created-dates reindex")
     if not summary.run_id:
+        lines += _preview_lines(summary)
         lines.append("Nothing was written: this is what an update would do.")
     elif statistics.updated:
         if is_apply:
@@ -237,6 +299,36 @@ def summary_lines(summary: Summary) -> list[str]:
             else "Do it again: invenio alembic upgrade kcworks_migrations@head"
         )
     return lines
+
+
+def _preview_lines(summary: Summary) -> list[str]:
+    """Give some changes of a dry run, and how long the work would take."""
+    lines = ["For example:"] * any(summary.sample.values())
+    for kind, changes in summary.sample.items():
+        for c in changes:
+            lines.append(f"  {kind} {c.label}")
+            lines.append(f"    {show(c.old_created)} to {show(c.new_created)}")
+            if c.source_record_label:
+                oldest = f"{c.source_record_label} of {c.source_value}"
+                lines.append(f"    the oldest record is {oldest}")
+    e = summary.estimate
+    if e and e.rows:
+        size = f"{e.ledger_bytes / 1e6:.1f} MB"
+        lines += [
+            f"To be expected: {counted(e.rows, 'row')} changed in about"
+            f" {duration(e.run_seconds)}, a ledger of {size};",
+            f"  {counted(e.documents, 'document')} to reindex, about"
+            f" {duration(e.drain_seconds)} with one worker.",
+        ]
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Give a duration in the unit that a person would choose."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def _problem_lines(summary: Summary) -> list[str]:

@@ -6,12 +6,12 @@ A row of the database comes in as `RecordRow` or `CommunityRow`, and goes out as
 of `Change`, `Skip`, `NoRecords` or `Problem`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from .dates import floor_to_day, parse_legacy_date
+from .dates import floor_to_day, parse_legacy_date, show
 from .errors import LegacyDateError
 
 REASONS = {
@@ -34,6 +34,7 @@ REASONS = {
     "locked": "held by somebody each time it was tried",
     "changed_since": "changed by somebody since",
     "index_refused": "refused by the search index",
+    "unlike_plan": "no longer what the plan says",
 }
 """Every reason of a problem, and what it says to a person."""
 
@@ -146,16 +147,27 @@ class Oldest(NamedTuple):
     record_label: str
 
 
+class Planned(NamedTuple):
+    """One line of a frozen plan: what `created` is, and what it is to become."""
+
+    old_created: datetime
+    new_created: datetime
+
+
 @dataclass(frozen=True)
 class Filters:
-    """Which records are changed; every record counts for the communities.
+    """Which rows are changed; every record counts for the communities all the same.
 
-    The days are UTC days of the present ``created``, both included.
+    The days are UTC days of the present ``created`` of records, both included.
     """
 
     start_date: date | None = None
     end_date: date | None = None
     first_versions_only: bool = False
+    excluded: frozenset[str] = frozenset()
+    """PIDs, slugs and UUIDs of rows that stay as they are."""
+    planned: Mapping[str, Planned] | None = None
+    """By UUID, the only changes that are made; none for all."""
 
     def let_through(self, row: RecordRow) -> bool:
         """Tell whether the record may be changed."""
@@ -165,6 +177,23 @@ class Filters:
             return True
         day = row.created.date()
         return (self.start_date or day) <= day <= (self.end_date or day)
+
+    def narrow(self, kind: str, decision: "Decision") -> "Decision":
+        """Let a change pass, skip it, or make it a problem if the plan differs."""
+        if not isinstance(decision, Change):
+            return decision
+        id, label = decision.id, decision.label
+        if self.excluded and (id in self.excluded or label in self.excluded):
+            return Skip(id, label)
+        if self.planned is None:
+            return decision
+        planned = self.planned.get(id)
+        if planned is None:
+            return Skip(id, label)
+        if planned != (decision.old_created, decision.new_created):
+            value = f"{show(decision.old_created)} to {show(decision.new_created)}"
+            return Problem(id, label, kind, "unlike_plan", value)
+        return decision
 
 
 def read_date(value: JsonValue, now: datetime) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import queries
-from .config import Options
+from .config import Options, Since
 from .database import Database
 from .rules import CommunityRow, JsonValue, RecordRow, escape
 
@@ -19,10 +19,16 @@ LABEL_LIMIT = 255
 class Scan:
     """The rows of one kind that have the legacy field of that kind."""
 
-    def __init__(self, database: Database, options: Options, kind: str) -> None:
-        """Keep where to read and which fields."""
+    def __init__(
+        self, database: Database, options: Options, kind: str, since: Since | None
+    ) -> None:
+        """Keep where to read and which fields; all rows unless only some since."""
         self._database = database
         self._kind = kind
+        self._since = {
+            "since": since and since.instant,
+            "since_run_id": since and since.run_id,
+        }
         self._fields = (
             {
                 "field": options.record_date_field,
@@ -40,6 +46,7 @@ class Scan:
             queries.COUNT_WITH_FIELD,
             field=self._fields["field"],
             cursor=cursor,
+            **self._since,
         )
         total, done = rows.one()
         return total, done
@@ -58,7 +65,11 @@ class Scan:
             The rows by ascending primary key; none at the end of the table.
         """
         return self._read(
-            queries.SELECT_PAGE[self._kind], cursor=cursor, limit=limit, last=last
+            queries.SELECT_PAGE[self._kind],
+            cursor=cursor,
+            limit=limit,
+            last=last,
+            **self._since,
         )
 
     def by_ids(self, ids: Sequence[str]) -> list[Row]:

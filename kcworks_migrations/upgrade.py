@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """The upgrade between two batches: records first, then communities."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from . import ledger, rules
 from .config import Options
 from .database import PAUSES_SECONDS, BatchSize, Database
+from .interrupt import pause
 from .report import Reporter, result_line
 from .rules import Change, Decision, Problem, RecordRow, Skip
 from .scan import Row, Scan
@@ -38,8 +38,19 @@ class Upgrade:
         run: ledger.Run,
         reporter: Reporter,
         check_interrupt: Callable[[], None],
+        note: Callable[[str, list[Decision]], None] = lambda kind, decisions: None,
     ) -> None:
-        """Begin where the run row stands; look for an interrupt before each batch."""
+        """Begin where the run row stands; look for an interrupt before each batch.
+
+        Args:
+            database: The connection.
+            options: What to do.
+            run: Where to begin.
+            reporter: Is told how it goes.
+            check_interrupt: Called between two batches; may raise.
+            note: Called with the kind and the decisions of each batch that is done.
+        """
+        self._note = note
         self._check_interrupt = check_interrupt
         self._database = database
         self._options = options
@@ -67,20 +78,26 @@ class Upgrade:
             self._save(replace(self.run, phase="reindex", cursor=None))
 
     def _do_kind(self, kind: str, noun: str) -> None:
-        scan = Scan(self._database, self._options, kind)
+        scan = Scan(
+            self._database,
+            self._options,
+            kind,
+            self._options.since if kind == "record" else None,
+        )
         total, done = self._database.transaction(scan.count, self.run.cursor)
         self._reporter.line(f"Starting {kind} created date updates")
         self._reporter.line(f"Found {total} {noun} with a legacy field")
         with self._reporter.progress(noun, total, done):
             while self._batch(scan, kind, noun):
                 self._check_interrupt()
+                pause(self._options.delay_seconds, self._check_interrupt)
         if not self._options.is_dry_run:
             self._retry_locked(scan, kind)
         self._reporter.line(result_line(kind, self.run.statistics.of(kind)))
 
     def _note_oldest_up_to(self, last: str | None) -> None:
         """Read again what an earlier try kept in memory: the oldest date by group."""
-        scan = Scan(self._database, self._options, "record")
+        scan = Scan(self._database, self._options, "record", None)
         size = self._options.batch_size
         cursor: str | None = None
         while rows := self._database.transaction(scan.page, cursor, size, last):
@@ -104,25 +121,35 @@ class Upgrade:
             self._reporter.batch(noun, len(rows), self._size.rows)
             decided = [self._decide(row) for row in rows]
             group_problems = [p for d in decided for p in d.group_problems]
-            decisions = self._write(kind, [d.decision for d in decided], group_problems)
+            decisions = self._within_limit(kind, [d.decision for d in decided])
+            decisions = self._write(kind, decisions, group_problems)
             statistics = deepcopy(self.run.statistics)
             statistics.groups.add(group_problems)
             statistics.of(kind).add(decisions)
-            run = replace(self.run, cursor=rows[-1].id, statistics=statistics)
+            run = replace(
+                self.run,
+                cursor=rows[-1].id,
+                statistics=statistics,
+                progress=self._reporter.progress_after(len(rows)),
+            )
             self._write_progress(run)
             return run, decided, decisions
 
         with self._size.measured():
             self.run, decided, decisions = self._database.transaction(work)
         self._note_oldest(decided)
+        self._note(kind, decisions)
         self._reporter.decisions(kind, decisions)
         self._reporter.advance(len(decisions))
         return bool(decisions)
 
     def _decide(self, row: Row) -> Decided:
+        filters = self._options.filters
         if not isinstance(row, RecordRow):
-            return Decided(row, rules.decide_community(row, self._oldest))
-        decision, instant = rules.decide_record(row, self._options.filters, self._now)
+            decision = rules.decide_community(row, self._oldest)
+            return Decided(row, filters.narrow("community", decision))
+        decision, instant = rules.decide_record(row, filters, self._now)
+        decision = filters.narrow("record", decision)
         if row.legacy_date.type is None:
             return Decided(row, decision)
         return Decided(row, decision, instant, *rules.read_groups(row))
@@ -131,6 +158,20 @@ class Upgrade:
         for d in decided:
             if isinstance(d.row, RecordRow) and d.instant is not None:
                 rules.note_oldest(self._oldest, d.row, d.instant, d.groups)
+
+    def _within_limit(self, kind: str, decisions: list[Decision]) -> list[Decision]:
+        """Skip the changes beyond the limit; the rows still count for communities."""
+        if self._options.limit is None:
+            return decisions
+        left = self._options.limit - self.run.statistics.of(kind).updated
+        kept: list[Decision] = []
+        for decision in decisions:
+            if isinstance(decision, Change):
+                left -= 1
+                if left < 0:
+                    decision = Skip(decision.id, decision.label)
+            kept.append(decision)
+        return kept
 
     def _write(
         self, kind: str, decisions: list[Decision], group_problems: Sequence[Problem]
@@ -166,7 +207,7 @@ class Upgrade:
     def _retry_locked(self, scan: Scan, kind: str) -> None:
         """Come back to the rows that somebody held, with growing pauses."""
         size = self._options.batch_size
-        for pause in PAUSES_SECONDS:
+        for seconds in PAUSES_SECONDS:
             after: str | None = None
             while ids := self._database.transaction(
                 ledger.locked_ids, self._database, self.run.id, kind, after, size
@@ -175,15 +216,14 @@ class Upgrade:
                 after = ids[-1]
             if after is None:
                 return
-            time.sleep(pause)
+            pause(seconds, self._check_interrupt)
 
     def _retry(self, scan: Scan, kind: str, ids: list[str]) -> None:
         def work() -> tuple[ledger.Run, list[Decision]]:
             ledger.delete_locked(self._database, self.run.id, kind, ids)
             rows = scan.by_ids(ids)
-            decisions = self._write(
-                kind, [self._decide(row).decision for row in rows], ()
-            )
+            decisions = [self._decide(row).decision for row in rows]
+            decisions = self._write(kind, self._within_limit(kind, decisions), ())
             present = {row.id for row in rows}
             gone = [Skip(id, id) for id in ids if id not in present]
             statistics = deepcopy(self.run.statistics)

@@ -9,6 +9,7 @@ from .reindex import reindex
 from .rollback import rollback
 from .show import show
 from .status import status
+from .stop import stop
 from .update import update
 from .verify import verify
 
@@ -22,5 +23,5 @@ def created_dates() -> None:
     """
 
 
-for command in (update, status, problems, show, verify, reindex, rollback):
+for command in (update, status, problems, show, verify, reindex, rollback, stop):
     created_dates.add_command(command)

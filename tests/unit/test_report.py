@@ -13,7 +13,6 @@ from kcworks_migrations.report import (
     Reporter,
     Summary,
     consequences,
-    print_summary,
     problem_lines,
     result_line,
     summary_lines,
@@ -233,8 +232,8 @@ def test_summary_lines_fit_80_columns(of, line, monkeypatch):
     assert [line for line in lines if len(line) > 80] == []
 
 
-def test_print_summary_prints_the_lines_on_standard_output(capsys):
-    print_summary(with_problems(11))
+def test_reporter_end_prints_the_lines_on_standard_output(capsys):
+    Reporter().end(with_problems(11))
 
     printed = capsys.readouterr()
     assert printed.out.splitlines() == text_of(with_problems(11)).splitlines()

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""A dry run: the same path up to the write, what would come out, how long it takes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TextIO
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+
+from . import ledger, plan
+from .config import Options
+from .database import Database, opened, said_by
+from .estimate import Changed
+from .report import Reporter, Summary
+from .rules import Change, Decision
+from .statistics import Statistics
+from .upgrade import Upgrade
+
+SAMPLE_ROWS = 5
+"""Changes of each kind that are shown."""
+
+
+def try_out(
+    engine: Engine,
+    options: Options,
+    reporter: Reporter,
+    plan_file: TextIO | None = None,
+) -> Summary:
+    """Find out what an update would do; nothing is locked and no row is written.
+
+    Args:
+        engine: The engine of the instance's database; an app context is needed.
+        options: What the update is to do.
+        reporter: Who is told.
+        plan_file: Where to write every change, one JSON object a line.
+
+    Returns:
+        What would be done, with a sample and an estimate, already printed.
+    """
+    summary = Summary(0, "apply", "dry run", Statistics())
+    with opened(engine, options.lock_timeout_seconds) as database:
+        changed = _changed(database, reporter)
+
+        def note(kind: str, decisions: list[Decision]) -> None:
+            changes = [d for d in decisions if isinstance(d, Change)]
+            shown = summary.sample.setdefault(kind, [])
+            shown += changes[: SAMPLE_ROWS - len(shown)]
+            if changed and changes:
+                changed.add(kind, [change.id for change in changes])
+            if plan_file:
+                plan.write_lines(plan_file, kind, changes)
+
+        start = time.monotonic()
+        summary.statistics = _decide(database, options, reporter, note)
+        if changed:
+            summary.estimate = changed.estimate(
+                options, summary.statistics.updated, time.monotonic() - start
+            )
+    reporter.end(summary)
+    return summary
+
+
+def compare_with_plan(database: Database, options: Options, reporter: Reporter) -> None:
+    """Look at every row of a plan before the first one is written.
+
+    Raises:
+        PlanError: A row's date has moved since, or the rules give another one now.
+    """
+    comparison = plan.Comparison(options.filters.planned or {})
+    _decide(database, options, reporter, comparison.note)
+    comparison.refuse_differences()
+
+
+def _decide(
+    database: Database,
+    options: Options,
+    reporter: Reporter,
+    note: Callable[[str, list[Decision]], None],
+) -> Statistics:
+    run = ledger.Run(0, "records", None, Statistics())
+    options = replace(options, is_dry_run=True, delay_seconds=0)
+    work = Upgrade(database, options, run, reporter, lambda: None, note)
+    work.do()
+    return work.run.statistics
+
+
+def _changed(database: Database, reporter: Reporter) -> Changed | None:
+    """Prepare the estimate; a standby takes no temporary table, and gets none."""
+    try:
+        return Changed(database)
+    except DBAPIError as error:
+        reporter.line(f"There will be no estimate: {said_by(error)}")
+        return None
