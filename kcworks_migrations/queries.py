@@ -61,8 +61,10 @@ SET_LOCALS = text(
 # leaves no lock, and a run that lost its connection can't go on without it.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 
+# The locks of all databases of the server are listed; a lock is of one database.
 SELECT_LOCK_IS_HELD = text(
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     " AND (classid::bigint << 32) + objid::bigint = :key)"
 )
 
@@ -505,6 +507,16 @@ SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_creat
 FROM kcworks_created_dates_backup
 WHERE label = :label OR entity_id::text = :label ORDER BY id
 """)
+SELECT_PRESENT = (
+    "SELECT " + _CREATED + " FROM {table} AS t WHERE t.id = CAST(:id AS uuid)"
+)
+# What a rollback would leave alone; each row has the count of all of them.
+SELECT_CHANGED_SINCE = (
+    "SELECT b.label, t.created::text AS created, count(*) OVER () AS count"
+    " FROM kcworks_created_dates_backup AS b JOIN {table} AS t ON t.id = b.entity_id"
+    " WHERE b.kind = :kind AND b.outcome IS NULL"
+    " AND {created} <> b.new_created" + _IS_LAST + " ORDER BY b.id LIMIT :limit"
+)
 SELECT_PROBLEMS = text("""
 SELECT id, entity_id::text, label, kind, reason, value
 FROM kcworks_created_dates_problem

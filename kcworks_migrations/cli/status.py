@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """``status``: the runs, what stands of them, and what to do next."""
 
-import json
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from flask import current_app
@@ -11,48 +12,123 @@ from invenio_db import db
 
 from .. import ledger, queries
 from ..config import options_from
-from ..database import LOCK_KEY, opened
-from ..dates import show as show_instant
-from ..report import counted, result_line
+from ..database import LOCK_KEY, Database, opened
+from ..dates import show
+from ..report import counted, duration, seconds_left
 from ..statistics import Statistics
+from .common import echo_json
+
+RUNS_SHOWN = 10
+CHANGED_SHOWN = 10
+COMMAND = "invenio kcworks-created-dates"
 
 
 @click.command()
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
 @with_appcontext
 def status(is_json: bool) -> None:
-    """Show the runs, what stands of them, and what waits for reindexing."""
+    """Show the runs, what stands of them, what waits, and what to do next.
+
+    \b
+    Example:
+      invenio kcworks-created-dates status --json
+    """  # noqa: D301 - click reads the escape
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        rows, waiting, standing, is_at_work = d.transaction(
-            lambda: (
-                d.execute(queries.SELECT_RUNS, limit=10).mappings().all(),
-                ledger.count_waiting(d),
-                ledger.count_standing(d),
-                d.execute(queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY).scalar_one(),
-            )
-        )
+        found = d.transaction(_read, d)
     if is_json:
-        document = {
-            "runs": [dict(row) for row in rows],
-            "is_at_work": is_at_work,
-            "standing": standing,
-            "waiting": waiting,
-        }
-        click.echo(json.dumps(document, default=lambda v: v.isoformat(), indent=2))
-        return
-    for row in rows:
-        state = row["status"]
-        if state == "running" and not is_at_work:
-            state = "killed; the same command goes on with it"
-        click.echo(f"Run {row['id']}: {row['action']} from {row['origin']}, {state}")
-        began, ended = show_instant(row["started_at"]), show_instant(row["finished_at"])
-        click.echo(f"  {began} to {ended}")
-        statistics = Statistics.from_dict(row["statistics"])
-        click.echo(f"  {result_line('record', statistics.records)}")
-        click.echo(f"  {result_line('community', statistics.communities)}")
-        if row["message"]:
-            click.echo(f"  {row['message']}")
-    click.echo(f"Can be rolled back: {counted(standing, 'change')}")
-    click.echo(f"Waiting for reindexing: {counted(waiting, 'change')}")
-    if waiting:
-        click.echo("Send them with\n  invenio kcworks-created-dates reindex")
+        echo_json(found)
+    else:
+        click.echo("\n".join(_lines(found)))
+
+
+def _read(database: Database) -> dict[str, Any]:
+    """Read everything in one transaction; give what is printed as JSON."""
+    is_at_work = database.execute(
+        queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY
+    ).scalar_one()
+    rows = database.execute(queries.SELECT_RUNS, limit=RUNS_SHOWN).mappings().all()
+    runs = [dict(row) for row in rows]
+    for run in runs:
+        if run["status"] == "running" and not is_at_work:
+            run["status"] = "killed"
+    changed = [
+        {"kind": kind, **row}
+        for kind in queries.TABLE_OF_KIND
+        for row in database.execute_on(
+            kind, queries.SELECT_CHANGED_SINCE, kind=kind, limit=CHANGED_SHOWN
+        ).mappings()
+    ]
+    return {
+        "runs": runs,
+        "is_at_work": is_at_work,
+        "standing": ledger.count_standing(database),
+        "changed_since": sum(row.pop("count") for row in _firsts(changed)),
+        "changed_since_shown": [
+            {key: row[key] for key in ("kind", "label", "created")} for row in changed
+        ],
+        "waiting": ledger.count_waiting(database),
+    }
+
+
+def _firsts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the first row of each kind, which has the count of all of them."""
+    return list({row["kind"]: row for row in reversed(rows)}.values())
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for number, run in enumerate(found["runs"]):
+        lines += _run_lines(run, is_last=number == 0)
+    standing, changed = found["standing"], found["changed_since"]
+    lines.append(f"Can be rolled back: {counted(standing - changed, 'change')}")
+    if changed:
+        lines.append(f"Changed by somebody since, to be left alone: {changed}")
+        for row in found["changed_since_shown"]:
+            lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
+    lines.append(f"Waiting for reindexing: {counted(found['waiting'], 'change')}")
+    return lines + ["Next:", *(f"  {line}" for line in _next(found))]
+
+
+def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
+    task = f" (task {run['task_id']})" if run["task_id"] else ""
+    lines = [f"Run {run['id']}: {run['action']} from {run['origin']}, {run['status']}"]
+    if task:
+        lines.append(f"  Celery{task}")
+    lines.append(f"  {show(run['started_at'])} to {show(run['finished_at'])}")
+    progress = run["progress"]
+    if run["status"] == "running" and progress:
+        left = seconds_left(progress)
+        lines.append(
+            f"  {progress['phase']}: {progress['done']} of {progress['total']} done,"
+            f" {progress['rate']:.0f} a second"
+            + (f", about {duration(left)} left" if left is not None else "")
+        )
+    if is_last or run["status"] != "succeeded":
+        statistics = Statistics.from_dict(run["statistics"])
+        verb = "updated" if run["action"] == "apply" else "restored"
+        for name in ("records", "communities"):
+            tally = getattr(statistics, name)
+            lines.append(
+                f"  {name}: {tally.total_found} found, {tally.updated} {verb},"
+                f" {tally.skipped} skipped, {tally.no_records} without records,"
+                f" {tally.errors} errors"
+            )
+    return lines + [f"  {run['message']}"] * bool(run["message"])
+
+
+def _next(found: Mapping[str, Any]) -> list[str]:
+    """Tell the next safe step."""
+    runs = found["runs"]
+    if not runs:
+        return [f"{COMMAND} check", f"{COMMAND} update --dry-run"]
+    last = runs[0]
+    if found["is_at_work"]:
+        return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
+    if last["status"] in ("killed", "interrupted", "errored"):
+        return ["the same command again; it goes on where the run stopped"]
+    steps = []
+    if found["waiting"]:
+        steps.append(f"{COMMAND} reindex")
+    if Statistics.from_dict(last["statistics"]).errors:
+        steps.append(f"{COMMAND} problems --run {last['id']}")
+    return [*steps, f"{COMMAND} verify"]

@@ -9,20 +9,9 @@ import json
 import pytest
 from instance import utc
 
-from kcworks_migrations.cli import created_dates
 from kcworks_migrations.database import locked
 
 LEGACY = "2016-02-29T13:11:39Z"
-
-
-@pytest.fixture
-def invoke(app, instance):
-    """Call the command group in this process; give its result."""
-
-    def invoke(*arguments: str):
-        return app.test_cli_runner().invoke(created_dates, arguments)
-
-    return invoke
 
 
 def test_update_ends_with_0_without_problems_and_1_with_some(instance, invoke):
@@ -103,8 +92,11 @@ def test_show_tells_the_history_of_a_date(instance, invoke):
         assert f"because of {LEGACY}" in output
         assert "rollback: restored" in output
     assert f"because of {LEGACY} of record abc-12" in invoke("show", "medieval").output
-    (entry,) = json.loads(invoke("show", "medieval", "--json").output)
+    document = json.loads(invoke("show", "medieval", "--json").output)
+    (entry,), (present,) = document["entries"], document["present"]
     assert entry["source_record_id"] == record
+    assert present["database"] == "2024-05-01 12:00:00.123456 UTC"
+    assert present["index"] == "none"
 
 
 def test_status_shows_runs_and_what_waits(instance, invoke):
@@ -114,10 +106,13 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     assert "apply from cli, succeeded" in output
     assert "Can be rolled back: 1 change\n" in output
     instance.execute("UPDATE kcworks_created_dates_run SET status = 'running'")
-    assert "killed; the same command goes on with it" in invoke("status").output
+    output = invoke("status").output
+    assert "apply from cli, killed" in output
+    assert "the same command again" in output
     with locked(instance.engine, 1):
         assert "apply from cli, running" in invoke("status").output
         assert json.loads(invoke("status", "--json").output)["is_at_work"] is True
+    instance.execute("UPDATE kcworks_created_dates_run SET status = 'succeeded'")
     instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
     assert "invenio kcworks-created-dates reindex" in invoke("status").output
     instance.queued("records")

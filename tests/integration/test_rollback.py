@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""``rollback`` of a run or of chosen rows: exact, and the rest stays."""
+
+import pytest
+from instance import OURS, utc
+from sqlalchemy import text
+
+IMPORTED = utc("2024-05-01T12:00:00.123456")
+
+
+def set_legacy_date(instance, record, value):
+    instance.execute(
+        "UPDATE rdm_records_metadata SET json = jsonb_set(json,"
+        " '{custom_fields,hclegacy:record_creation_date}', to_jsonb(CAST(:v AS text)))"
+        " WHERE id = CAST(:id AS uuid)",
+        v=value,
+        id=record,
+    )
+
+
+@pytest.fixture
+def two_runs(instance, invoke):
+    """A record that two runs changed, and one that only the first did."""
+    both = instance.record("2016-01-01T00:00:00Z", label="both")
+    one = instance.record("2016-01-01T00:00:00Z", label="one")
+    invoke("update", "--yes")
+    first = instance.run().id
+    set_legacy_date(instance, both, "2015-01-01T00:00:00Z")
+    invoke("update", "--yes")
+    return both, one, first, instance.run().id
+
+
+def test_rollback_of_the_last_run_goes_back_to_the_first(instance, invoke, two_runs):
+    both, one, first, last = two_runs
+    assert invoke("rollback", "--yes", "--run", last).exit_code == 0
+    assert instance.created(both) == instance.created(one) == utc("2016-01-01")
+    assert invoke("rollback", "--yes", "--run", first).exit_code == 0
+    assert instance.created(both) == instance.created(one) == IMPORTED
+
+
+def test_rollback_of_an_earlier_run_leaves_what_a_later_one_built_on(
+    instance, invoke, two_runs
+):
+    both, one, first, last = two_runs
+    result = invoke("rollback", "--yes", "--run", first)
+    assert "puts back 1 created date" in result.output
+    assert instance.created(one) == IMPORTED
+    assert instance.created(both) == utc("2015-01-01")
+    assert invoke("rollback", "--yes", "--run", first).exit_code == 2
+    # The way back to the first value is still there.
+    assert invoke("rollback", "--yes").exit_code == 0
+    assert instance.created(both) == IMPORTED
+
+
+def test_rollback_of_a_row_undoes_all_runs_on_it(instance, invoke, two_runs):
+    both, one, first, last = two_runs
+    assert invoke("rollback", "--yes", "--record", "both").exit_code == 0
+    assert instance.created(both) == IMPORTED
+    assert instance.created(one) == utc("2016-01-01")
+
+
+def test_rollback_of_chosen_rows_of_both_kinds(instance, invoke):
+    group = [{"group_identifier": "7"}]
+    records = [
+        instance.record("2016-01-01T00:00:00Z", group, label=f"pid-{n}")
+        for n in range(3)
+    ]
+    instance.community("7", slug="slug-0")
+    instance.community("7", slug="slug-1")
+    invoke("update", "--yes")
+    invoke(
+        "rollback", "--yes", "--record", "pid-0", "--record", records[1],
+        "--community", "slug-0",
+    )  # fmt: skip
+    restored = {row.label for row in instance.backup(outcome="restored")}
+    assert restored == {"pid-0", "pid-1", "slug-0"}
+    assert not {"reverting", "reverted"} & {
+        row.status for row in instance.execute(f"SELECT status FROM {OURS}run")
+    }
+
+
+@pytest.mark.parametrize("name", ["pid-1", "slug-1", "\x1b[31m"])
+def test_rollback_of_a_row_that_was_not_changed_is_refused(instance, invoke, name):
+    record = instance.record("2016-01-01T00:00:00Z", label="pid-0")
+    invoke("update", "--yes")
+    result = invoke("rollback", "--yes", "--record", "pid-0", "--record", name)
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output
+    assert instance.created(record) == utc("2016-01-01")
+
+
+def test_a_row_held_in_the_last_run_is_not_lost_to_the_first(
+    instance, two_runs, monkeypatch
+):
+    """The earlier entry must wait for the later one, or the first value is lost."""
+    from kcworks_migrations import downgrade
+    from kcworks_migrations.errors import RunIncompleteError
+
+    both, one, first, last = two_runs
+    monkeypatch.setattr(downgrade, "PAUSES_SECONDS", (0.1,))
+    with instance.engine.begin() as other:
+        other.execute(
+            text(
+                "SELECT FROM rdm_records_metadata WHERE id = CAST(:id AS uuid)"
+                " FOR UPDATE"
+            ),
+            {"id": both},
+        )
+        with pytest.raises(RunIncompleteError):
+            instance.downgrade()
+    instance.downgrade()
+    assert instance.created(both) == IMPORTED
+
+
+def test_status_lists_what_a_rollback_leaves_alone(instance, invoke, two_runs):
+    instance.execute(
+        "UPDATE rdm_records_metadata SET created = '2020-02-02'"
+        " WHERE json->>'id' = 'one'"
+    )
+    output = invoke("status").output
+    assert "Can be rolled back: 2 changes" in output
+    assert "left alone: 1" in output
+    assert "record one, now 2020-02-02" in output
