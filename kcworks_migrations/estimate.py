@@ -36,8 +36,8 @@ class Estimate:
     rows: int
     run_seconds: float
     documents: int
-    drain_seconds: float
-    """With one worker."""
+    drain_seconds: float | None
+    """With one worker; none when no document of the sample could be built."""
     ledger_bytes: int
 
 
@@ -69,13 +69,13 @@ class Changed:
         write = self._database.transaction(self._write_seconds) if rows else 0
         documents, sample = self._database.transaction(self._documents)
         build = _build_seconds(sample)
-        if options.indexing == "created-only":
+        if build and options.indexing == "created-only":
             build /= CREATED_ONLY_FACTOR
         return Estimate(
             rows=rows,
             run_seconds=read_seconds + rows * write * LOGGED_FACTOR,
             documents=documents,
-            drain_seconds=documents * build,
+            drain_seconds=build and documents * build,
             ledger_bytes=rows * LEDGER_BYTES,
         )
 
@@ -96,7 +96,7 @@ class Changed:
         return total, [row[0] for row in rows]
 
 
-def _build_seconds(record_ids: list[str]) -> float:
+def _build_seconds(record_ids: list[str]) -> float | None:
     """Build documents as the services' indexer does; give the seconds for one."""
     indexer = current_indexer_registry.get(INDEXER_OF_KIND["record"])
     built, start = 0, time.monotonic()
@@ -106,4 +106,4 @@ def _build_seconds(record_ids: list[str]) -> float:
         except Exception:  # noqa: BLE001, S112 - a record that can't be built
             continue
         built += 1
-    return (time.monotonic() - start) / built if built else 0.0
+    return (time.monotonic() - start) / built if built else None

@@ -314,11 +314,13 @@ def _preview_lines(summary: Summary) -> list[str]:
     e = summary.estimate
     if e and e.rows:
         size = f"{e.ledger_bytes / 1e6:.1f} MB"
+        drain = "which takes an unknown time"
+        if e.drain_seconds is not None:
+            drain = f"about {duration(e.drain_seconds)} with one worker"
         lines += [
             f"To be expected: {counted(e.rows, 'row')} changed in about"
             f" {duration(e.run_seconds)}, a ledger of {size};",
-            f"  {counted(e.documents, 'document')} to reindex, about"
-            f" {duration(e.drain_seconds)} with one worker.",
+            f"  {counted(e.documents, 'document')} to reindex, {drain}.",
         ]
     return lines
 
