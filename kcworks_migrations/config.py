@@ -42,6 +42,22 @@ KCWORKS_CREATED_DATES_INDEXING = "full"
 """How stale documents are brought right: ``full`` lets the services' own indexers build
 them anew, ``created-only`` changes the dates in them, which is many times faster."""
 
+KCWORKS_CREATED_DATES_HEALTH_TIMEOUT_SECONDS = 5
+"""Seconds that OpenSearch may take to tell its health, at each try of its client:
+1 to 600."""
+
+KCWORKS_CREATED_DATES_HEALTH_PAUSE_SECONDS = 30
+"""Seconds to pause when OpenSearch is red or unreachable, before the one more look that
+decides whether to stop: 0 to 3,600."""
+
+KCWORKS_CREATED_DATES_QUEUE_DELAY_SECONDS = 1
+"""Seconds between two batches of ids for the indexing queues, which spares OpenSearch:
+0 to 600."""
+
+KCWORKS_CREATED_DATES_HEALTH_GATES_DATABASE = False
+"""Whether a sick OpenSearch also stops the changes in the database. They do not need
+it: what they make stale waits until it can be sent."""
+
 KCWORKS_CREATED_DATES_VERBOSE = False
 """Whether each changed row is printed, beside being logged at DEBUG."""
 
@@ -52,6 +68,10 @@ HOW = (
     "lock_timeout_seconds",
     "delay_seconds",
     "indexing",
+    "health_timeout_seconds",
+    "health_pause_seconds",
+    "queue_delay_seconds",
+    "health_gates_database",
     "verbose",
     "is_dry_run",
 )
@@ -81,6 +101,10 @@ class Options:
     batch_seconds: int
     lock_timeout_seconds: int
     indexing: str
+    health_timeout_seconds: int
+    health_pause_seconds: int
+    queue_delay_seconds: int
+    health_gates_database: bool
     verbose: bool
     filters: Filters = field(default_factory=Filters)
     kinds: tuple[str, ...] = ("record", "community")
@@ -155,19 +179,26 @@ def options_from(config: Mapping[str, Any]) -> Options:
         record_date_field=values["RECORD_DATE_FIELD"],
         record_groups_field=values["RECORD_GROUPS_FIELD"],
         community_group_field=values["COMMUNITY_GROUP_FIELD"],
-        batch_size=_whole_number(values, "BATCH_SIZE", 100_000),
-        batch_seconds=_whole_number(values, "BATCH_SECONDS", 600),
-        lock_timeout_seconds=_whole_number(values, "LOCK_TIMEOUT_SECONDS", 600),
+        batch_size=_whole_number(values, "BATCH_SIZE", 1, 100_000),
+        batch_seconds=_whole_number(values, "BATCH_SECONDS", 1, 600),
+        lock_timeout_seconds=_whole_number(values, "LOCK_TIMEOUT_SECONDS", 1, 600),
         indexing=values["INDEXING"],
+        health_timeout_seconds=_whole_number(values, "HEALTH_TIMEOUT_SECONDS", 1, 600),
+        health_pause_seconds=_whole_number(values, "HEALTH_PAUSE_SECONDS", 0, 3600),
+        queue_delay_seconds=_whole_number(values, "QUEUE_DELAY_SECONDS", 0, 600),
+        health_gates_database=_flag(values, "HEALTH_GATES_DATABASE"),
         verbose=_flag(values, "VERBOSE"),
         filters=Filters(first_versions_only=_flag(values, "FIRST_VERSIONS_ONLY")),
     )
 
 
-def _whole_number(values: Mapping[str, Any], name: str, largest: int) -> int:
+def _whole_number(
+    values: Mapping[str, Any], name: str, smallest: int, largest: int
+) -> int:
     value = values[name]
-    if type(value) is not int or not 1 <= value <= largest:
-        raise SettingError(PREFIX + name, value, f"a whole number from 1 to {largest}")
+    if type(value) is not int or not smallest <= value <= largest:
+        wanted = f"a whole number from {smallest} to {largest}"
+        raise SettingError(PREFIX + name, value, wanted)
     return value
 
 

@@ -11,6 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
 
+# For the application here and for the programs that tests start: settings by which
+# an operator waits for OpenSearch, and a test should not.
+for name, seconds in {"QUEUE_DELAY_SECONDS": 0, "HEALTH_PAUSE_SECONDS": 1}.items():
+    os.environ.setdefault(f"INVENIO_KCWORKS_CREATED_DATES_{name}", str(seconds))
+
 
 @pytest.fixture(scope="session")
 def app():

@@ -18,19 +18,32 @@ from kcworks_migrations.rules import Filters
 
 FIELD_NAMES = ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD")
 WHOLE_NUMBERS = {
-    "BATCH_SIZE": 100_000,
-    "BATCH_SECONDS": 600,
-    "LOCK_TIMEOUT_SECONDS": 600,
+    "BATCH_SIZE": (1, 100_000),
+    "BATCH_SECONDS": (1, 600),
+    "LOCK_TIMEOUT_SECONDS": (1, 600),
+    "HEALTH_TIMEOUT_SECONDS": (1, 600),
+    "HEALTH_PAUSE_SECONDS": (0, 3600),
+    "QUEUE_DELAY_SECONDS": (0, 600),
 }
-FLAGS = ("FIRST_VERSIONS_ONLY", "VERBOSE")
+FLAGS = ("FIRST_VERSIONS_ONLY", "HEALTH_GATES_DATABASE", "VERBOSE")
 WORDS = {"INDEXING": ("created-only", "full")}
 
 REFUSED = [
     *((name, v) for name in FIELD_NAMES for v in (None, "", " \n", 7, ["a"], b"a")),
     *(
         (name, v)
-        for name, largest in WHOLE_NUMBERS.items()
-        for v in (0, -1, largest + 1, 1.0, 1.5, "1", True, None, float("nan"))
+        for name, (smallest, largest) in WHOLE_NUMBERS.items()
+        for v in (
+            smallest - 1,
+            -2,
+            largest + 1,
+            1.0,
+            1.5,
+            "1",
+            True,
+            None,
+            float("nan"),
+        )
     ),
     *((name, v) for name in FLAGS for v in (None, 0, 1, "", "False", "true", [])),
     *(
@@ -41,7 +54,7 @@ REFUSED = [
 ]
 ACCEPTED = [
     *((name, "custom:field") for name in FIELD_NAMES),
-    *((name, v) for name, largest in WHOLE_NUMBERS.items() for v in (1, largest)),
+    *((name, v) for name, limits in WHOLE_NUMBERS.items() for v in limits),
     *((name, v) for name in FLAGS for v in (False, True)),
     *((name, v) for name, words in WORDS.items() for v in words),
 ]
@@ -71,10 +84,12 @@ def test_options_from_refused_value_names_the_setting(name, value):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("name", "largest"), WHOLE_NUMBERS.items())
-def test_options_from_refused_number_says_the_range(name, largest):
-    with pytest.raises(SettingError, match=f"a whole number from 1 to {largest}"):
-        options_from({PREFIX + name: 0})
+@pytest.mark.parametrize(("name", "limits"), WHOLE_NUMBERS.items())
+def test_options_from_refused_number_says_the_range(name, limits):
+    smallest, largest = limits
+    wanted = f"a whole number from {smallest} to {largest}"
+    with pytest.raises(SettingError, match=wanted):
+        options_from({PREFIX + name: smallest - 1})
 
 
 @pytest.mark.parametrize(("name", "value"), ACCEPTED)
@@ -110,6 +125,10 @@ def test_options_from_nothing_has_the_documented_defaults():
         batch_seconds=5,
         lock_timeout_seconds=5,
         indexing="full",
+        health_timeout_seconds=5,
+        health_pause_seconds=30,
+        queue_delay_seconds=1,
+        health_gates_database=False,
         verbose=False,
         filters=Filters(),
         kinds=("record", "community"),
@@ -141,6 +160,10 @@ def test_of_run_leaves_out_how_it_is_done():
         batch_size=7,
         batch_seconds=8,
         lock_timeout_seconds=9,
+        health_timeout_seconds=10,
+        health_pause_seconds=11,
+        queue_delay_seconds=12,
+        health_gates_database=True,
         verbose=True,
         is_dry_run=True,
     )
