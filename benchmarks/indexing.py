@@ -21,8 +21,8 @@ from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from sqlalchemy import text
 
+from kcworks_migrations.broker import publisher
 from kcworks_migrations.names import CREATED_ONLY_OF_KIND
-from kcworks_migrations.reindex import publisher
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))

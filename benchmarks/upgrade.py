@@ -76,7 +76,7 @@ def timed(work) -> float:
 def upgrade() -> None:
     """Run the upgrade; the queueing has a benchmark of its own."""
     with mock.patch.object(
-        reindex, "dispatch", lambda database, advance: reindex.Dispatch()
+        reindex, "dispatch", lambda database, gate, advance: reindex.Dispatch()
     ):
         migration.apply(db.engine, origin="cli")
 

@@ -3,7 +3,6 @@
 """The health of the OpenSearch cluster, and the gate that a sick one closes."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,11 +11,9 @@ from invenio_search.engine import search
 
 from .config import Options
 from .errors import RunIncompleteError
+from .interrupt import pause
 from .report import Reporter
 from .rules import escape
-
-POLL_SECONDS = 1
-"""How often a pause looks whether somebody asked to stop."""
 
 
 class SearchUnhealthyError(Exception):
@@ -75,37 +72,47 @@ class Gate:
         self._reporter = reporter
         self._check_interrupt = check_interrupt
         self._is_yellow_told = False
+        self._has_sent = False
 
-    def check(self) -> None:
+    def before_batch(self) -> None:
+        """Look before a batch for the queues, and wait a little before all but one.
+
+        Raises:
+            SearchUnhealthyError: OpenSearch was still sick after the pause.
+        """
+        if self._has_sent:
+            pause(self._options.queue_delay_seconds, self._check_interrupt)
+        self._has_sent = True
+        self.check()
+
+    def check(self) -> bool:
         """Look; if OpenSearch is sick, pause and look once more.
+
+        Returns:
+            Whether there was a pause.
 
         Raises:
             SearchUnhealthyError: It was still sick after the pause.
         """
         health = self._look()
         if health.is_healthy:
-            return
-        seconds = self._options.health_pause_seconds
-        self._reporter.line(
-            f"OpenSearch health check failed: {health.reason}."
-            f" Pausing for {seconds} seconds...",
-            logging.WARNING,
-        )
-        self.pause(seconds)
+            return False
+        self.hold(f"OpenSearch health check failed: {health.reason}")
         health = self._look()
         if not health.is_healthy:
-            raise SearchUnhealthyError(
-                f"OpenSearch still unhealthy after pause: {health.reason}"
-            )
+            message = f"OpenSearch still unhealthy after pause: {health.reason}"
+            self._reporter.line(f"{message}. Stopping.", logging.ERROR)
+            raise SearchUnhealthyError(message)
         self._reporter.line("OpenSearch is healthy again")
+        return True
 
-    def pause(self, seconds: float) -> None:
-        """Wait, but not after somebody asked to stop."""
-        until = time.monotonic() + seconds
-        self._check_interrupt()
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, POLL_SECONDS))
-            self._check_interrupt()
+    def hold(self, message: str) -> None:
+        """Say what is wrong, and give it time to pass."""
+        seconds = self._options.health_pause_seconds
+        self._reporter.line(
+            f"{message}. Pausing for {seconds} seconds...", logging.WARNING
+        )
+        pause(seconds, self._check_interrupt)
 
     def _look(self) -> Health:
         health = look(self._options.health_timeout_seconds)

@@ -22,11 +22,11 @@ from kombu import Queue
 from werkzeug.local import LocalProxy
 
 from . import queries
+from .broker import publisher
 from .config import options_from
 from .database import Database
 from .documents import PASSING_STATUSES, Index, Outcome
 from .names import CREATED_ONLY_OF_KIND, INDEXER_OF_KIND
-from .reindex import publisher
 from .rules import escape
 
 MESSAGE_IDS = 500

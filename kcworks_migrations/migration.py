@@ -15,7 +15,7 @@ from flask import current_app
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from . import ledger, queries, reindex
+from . import health, ledger, queries, reindex
 from .config import Options, options_from
 from .database import Database, is_lock_timeout, locked, opened, said_by
 from .dates import show
@@ -76,9 +76,11 @@ def apply(
         with _working(engine, database, run) as check_interrupt:
             if run.is_resumed:
                 reporter.line(f"Run {run.id} goes on where it stopped ({run.phase})")
-            work = Upgrade(database, options, run, reporter, check_interrupt)
+            between = health.between_batches(options, run.id, reporter, check_interrupt)
+            work = Upgrade(database, options, run, reporter, between)
             work.do()
-            return _finish(database, work.run, "apply", reporter, check_interrupt)
+            gate = health.Gate(options, reporter, check_interrupt)
+            return _finish(database, work.run, "apply", reporter, gate, check_interrupt)
 
 
 def revert(
@@ -121,34 +123,42 @@ def revert(
 
         run = database.transaction(begin)
         with _working(engine, database, run) as check_interrupt:
-            work = Downgrade(
-                database, options, run, reporter, check_interrupt, selection
-            )
+between = health.between_batches(options, run.id, reporter, check_interrupt)
+            work = Downgrade(database, options, run, reporter, between, selection)
             standing = work.do()
             database.transaction(database.execute, queries.MARK_RUNS_REVERTED)
             if standing:
                 raise RunIncompleteError(
                     run.id, f"{standing} rows were held by somebody each time."
                 )
-            return _finish(database, work.run, "revert", reporter, check_interrupt)
+            gate = health.Gate(options, reporter, check_interrupt)
+            return _finish(
+                database, work.run, "revert", reporter, gate, check_interrupt
+            )
 
 
-def send_waiting(engine: Engine, is_again: bool = False) -> reindex.Dispatch:
+def send_waiting(
+    engine: Engine,
+    is_again: bool = False,
+    check_interrupt: Callable[[], None] = lambda: None,
+) -> reindex.Dispatch:
     """Hand what still waits in the outbox to the indexing queues.
 
     Args:
         engine: The engine of the instance's database; an app context is needed.
         is_again: Send every entry of the ledger again: for messages that were lost
             after the broker had accepted them. Sending twice is harmless.
+        check_interrupt: Raises, between two batches, when somebody asked to stop.
 
     Returns:
         What was sent and what waits.
     """
     options = options_from(current_app.config)
+    gate = health.Gate(options, Reporter(options.verbose), check_interrupt)
     with locked(engine, options.lock_timeout_seconds) as database:
         if is_again:
             database.transaction(database.execute, queries.UPDATE_ALL_UNQUEUED)
-        return reindex.dispatch(database, lambda rows: None)
+        return reindex.dispatch(database, gate, lambda rows: check_interrupt())
 
 
 @contextmanager
@@ -209,6 +219,7 @@ def _finish(
     run: ledger.Run,
     action: str,
     reporter: Reporter,
+    gate: health.Gate,
     check_interrupt: Callable[[], None],
 ) -> Summary:
     """Queue the reindexing, end the run and print what it did."""
@@ -219,12 +230,15 @@ def _finish(
             reporter.advance(rows)
             check_interrupt()
 
-        queued = reindex.dispatch(database, advance)
+        queued = reindex.dispatch(database, gate, advance)
     message = queued.error and f"{queued.waiting} changes wait: {queued.error}"
 
     def end() -> list[Problem]:
         ledger.save_progress(database, replace(run, phase="done"))
         ledger.end_run(database, run.id, message)
+        if queued.error:
+            stopped = queries.UPDATE_QUEUEING_STOPPED
+            database.execute(stopped, run_id=run.id, **queued.position)
         stored = ledger.problems(database, run.id, limit=PROBLEMS_SHOWN)
         return [problem for _, problem in stored]
 

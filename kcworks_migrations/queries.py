@@ -297,6 +297,14 @@ SET status = 'succeeded', message = :message, progress_at = clock_timestamp(),
     finished_at = clock_timestamp()
 WHERE id = :run_id
 """)
+# The dates are right, but the queueing stopped early.
+UPDATE_QUEUEING_STOPPED = text("""
+UPDATE kcworks_created_dates_run
+SET statistics = statistics || jsonb_build_object(
+    'stopped_early', true, 'stopped_at_record', CAST(:record AS bigint),
+    'stopped_at_community', CAST(:community AS bigint))
+WHERE id = :run_id
+""")
 # The next progress of a run that goes on takes the last three words away again.
 UPDATE_RUN_STOPPED = text("""
 UPDATE kcworks_created_dates_run

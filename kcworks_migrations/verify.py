@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from celery import current_app as celery_app
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.utils import build_alias_name
-from kombu.exceptions import OperationalError
 from sqlalchemy.engine import Engine
 
-from . import names, queries, reindex
+from . import broker, names, queries
 from .config import Options
 from .database import Database, locked, opened
 from .ledger import count_waiting
@@ -142,8 +140,8 @@ def verify(
             for ids in _documents(database, kind, sample):
                 stale = _compare_documents(database, kind, ids, verdict, bad)
                 if fix and stale:
-                    with reindex.publisher() as broker:
-                        broker.publish(names.indexer_of(kind), stale)
+                    with broker.publisher() as queues:
+                        queues.publish(names.indexer_of(kind), stale)
                     verdict.fixed += len(stale)
     return verdict
 
@@ -163,17 +161,13 @@ def _compare_rows(database: Database, kind: str, verdict: Verdict) -> None:
 
 
 def _queued_messages() -> int | None:
-    indexers = [*names.INDEXER_OF_KIND.values(), *names.CREATED_ONLY_OF_KIND.values()]
-    count = 0
     try:
-        with celery_app.connection_for_read() as connection:
-            connection.ensure_connection(max_retries=1)
-            for name in indexers:
-                queue = current_indexer_registry.get(name).mq_queue(connection)
-                count += queue.queue_declare().message_count
-    except (OperationalError, OSError):
+        with broker.connected() as connection:
+            return sum(broker.queued_messages(connection).values())
+    except Exception as error:
+        if not broker.is_of_broker(error):
+            raise
         return None
-    return count
 
 
 def _documents(

@@ -10,7 +10,7 @@ import processes
 import pytest
 from faults import Point, at, at_message, check_queued
 
-from kcworks_migrations import migration, reindex
+from kcworks_migrations import broker, migration, reindex
 
 QUEUED = "SET queued_at = clock_timestamp()"
 
@@ -89,7 +89,7 @@ def test_queued_ids_survive_a_broker_that_is_killed_after(working, own_broker):
 def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
     working, own_broker, monkeypatch
 ):
-    monkeypatch.setattr(reindex, "BROKER_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(broker, "BROKER_TIMEOUT_SECONDS", 2)
     family = [own_broker.pid, *processes.descendants(own_broker.pid)]
 
     def send(signal_number) -> None:
