@@ -13,6 +13,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── RunInProgressError         another run holds the lock
     ├── RunIncompleteError         a run stopped early and can be continued
     │   └── RunInterruptedError    because it was asked to
+    ├── ReindexingStoppedError     ids or messages still wait
     └── LedgerMismatchError        the database did not do what was asked of it
 """
 
@@ -95,10 +96,11 @@ class RunIncompleteError(CreatedDatesError):
 
     exit_code = 3
 
-    def __init__(self, run_id: int, fact: str) -> None:
-        """Say which run stopped and why."""
+    def __init__(self, run_id: int | None, fact: str) -> None:
+        """Say which run stopped, none for work without a run row, and why."""
+        what = f"Run {run_id}" if run_id else "The work"
         super().__init__(
-            f"Run {run_id} is not complete: {fact} What was done is saved; run the "
+            f"{what} is not complete: {fact} What was done is saved; run the "
             "same command again to complete it."
         )
 
@@ -106,7 +108,7 @@ class RunIncompleteError(CreatedDatesError):
 class RunInterruptedError(RunIncompleteError):
     """A run was asked to stop, and did so after its batch."""
 
-    def __init__(self, run_id: int, asked_by: str) -> None:
+    def __init__(self, run_id: int | None, asked_by: str) -> None:
         """Say which run and what asked it."""
         super().__init__(run_id, f"it was stopped by {asked_by}.")
 
@@ -122,6 +124,20 @@ class PlanError(CreatedDatesError):
             f"The plan can't be carried out. {fact.rstrip()}\nNothing was changed: make"
             " a new plan with `invenio kcworks-created-dates update --dry-run"
             " --save-plan FILE`, or take these lines out."
+        )
+
+
+class ReindexingStoppedError(CreatedDatesError):
+    """The broker or OpenSearch failed, or somebody asked to stop."""
+
+    exit_code = 3
+
+    def __init__(self, fact: str, is_drained: bool) -> None:
+        """Say why; what goes on must not send everything again."""
+        command = "invenio kcworks-created-dates reindex" + " --wait" * is_drained
+        super().__init__(
+            f"Stopped early: {fact}. Nothing is lost: when that is over, go on with"
+            f"\n  {command}"
         )
 
 

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
     """Remembers that somebody asked the run to stop."""
 
-    def __init__(self, run_id: int) -> None:
+    def __init__(self, run_id: int | None) -> None:
         """Nobody has asked yet."""
         self._run_id = run_id
         self._signal: signal.Signals | None = None
@@ -51,7 +51,7 @@ def pause(seconds: float, check_interrupt: Callable[[], None]) -> None:
 
 
 @contextmanager
-def interrupt(run_id: int) -> Generator[Interrupt]:
+def interrupt(run_id: int | None) -> Generator[Interrupt]:
     """Let signals stop the run between two batches; put the handlers back at the end.
 
     Only the main thread can have handlers; a run in another one is not stopped.

@@ -123,7 +123,7 @@ def revert(
 
         run = database.transaction(begin)
         with _working(engine, database, run) as check_interrupt:
-between = health.between_batches(options, run.id, reporter, check_interrupt)
+            between = health.between_batches(options, run.id, reporter, check_interrupt)
             work = Downgrade(database, options, run, reporter, between, selection)
             standing = work.do()
             database.transaction(database.execute, queries.MARK_RUNS_REVERTED)
