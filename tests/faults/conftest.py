@@ -17,6 +17,8 @@ from sqlalchemy import create_engine
 
 from kcworks_migrations import database, downgrade, upgrade
 
+SHARED_DATA = common.DATA
+
 
 @pytest.fixture(autouse=True)
 def no_orphans():
@@ -92,6 +94,26 @@ def own_rabbitmq(own_folder):
     own.start()
     yield own
     own.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def own_opensearch(own_folder):
+    """An empty OpenSearch that a test may kill or make sick."""
+    jars = SHARED_DATA / "opensearch-jars"
+    if jars.exists():
+        (own_folder / "opensearch-jars").symlink_to(jars)
+    own = OwnServer("opensearch")
+    own.start()
+    yield own
+    own.stop(kill=True)
+
+
+@pytest.fixture
+def own_search(app, own_opensearch):
+    """An OpenSearch that a test may make sick, as that of the application."""
+    with faults.search_at(app, own_opensearch.uri):
+        yield own_opensearch
+        clients.opensearch(own_opensearch.uri, "/sick-*", "DELETE")
 
 
 @pytest.fixture

@@ -362,3 +362,16 @@ def broker_at(uri: str):
         yield
     finally:
         celery_app.conf.update(before)
+
+
+@contextmanager
+def search_at(app, host: str):
+    """Let the application look for OpenSearch elsewhere."""
+    hosts = app.config["SEARCH_HOSTS"]
+    app.config["SEARCH_HOSTS"] = [host]
+    app.extensions["invenio-search"]._client = None  # it keeps its address
+    try:
+        yield
+    finally:
+        app.config["SEARCH_HOSTS"] = hosts
+        app.extensions["invenio-search"]._client = None
