@@ -101,14 +101,17 @@ class Publisher:
 
 
 @contextmanager
-def connected() -> Generator[Any]:
+def connected(**more: Any) -> Generator[Any]:
     """Open a connection to the broker of the instance, with bounded waiting.
 
     Celery's own pool would be shared with others and retries for longer. There is no
     heartbeat: nobody would keep it during a pause, and the timeouts do its work.
+
+    Args:
+        **more: Options of the transport.
     """
     options = dict(celery_app.conf.broker_transport_options or {})
-    options |= {"max_retries": 1, "interval_start": 0.2, "interval_max": 1}
+    options |= {"max_retries": 1, "interval_start": 0.2, "interval_max": 1, **more}
     connection = celery_app.connection_for_write(
         connect_timeout=BROKER_TIMEOUT_SECONDS, transport_options=options, heartbeat=0
     )

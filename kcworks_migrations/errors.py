@@ -11,6 +11,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── DatabaseFailedError        the database failed before a run began
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
+    ├── TasksNotQueuedError        the broker takes no tasks
     ├── RunIncompleteError         a run stopped early and can be continued
     │   └── RunInterruptedError    because it was asked to
     ├── ReindexingStoppedError     ids or messages still wait
@@ -111,6 +112,7 @@ class RunInterruptedError(RunIncompleteError):
     def __init__(self, run_id: int | None, asked_by: str) -> None:
         """Say which run and what asked it."""
         super().__init__(run_id, f"it was stopped by {asked_by}.")
+        self.asked_by = asked_by
 
 
 class PlanError(CreatedDatesError):
@@ -138,6 +140,20 @@ class ReindexingStoppedError(CreatedDatesError):
         super().__init__(
             f"Stopped early: {fact}. Nothing is lost: when that is over, go on with"
             f"\n  {command}"
+        )
+
+
+class TasksNotQueuedError(CreatedDatesError):
+    """The broker takes no tasks; nothing was touched."""
+
+    exit_code = 3
+
+    def __init__(self, fact: str) -> None:
+        """Repeat what the broker or the result backend said."""
+        super().__init__(
+            f"The tasks could not be queued: {fact}. Nothing was changed: see to the"
+            " broker and the result backend, then run the same command again, or run"
+            " it without --background."
         )
 
 

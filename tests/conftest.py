@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
+folders = ("tests", "tests/faults", "demo")
+sys.path[:0] = [str(ROOT / folder) for folder in folders]
 
 # For the application here and for the programs that tests start: settings by which
 # an operator waits for OpenSearch, and a test should not.

@@ -21,6 +21,7 @@ from ..database import opened
 from ..dates import show
 from ..report import Reporter
 from ..rules import escape
+from . import background as in_background
 from .common import ask, exit_with
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -85,6 +86,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="SECONDS",
     help="Wait so long between two batches.",
 )
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Let Celery workers do it; print the ids of the tasks.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print each changed row.")
 @click.option("--json", "is_json", is_flag=True, help="Print the end as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -102,6 +108,7 @@ def update(
     plan_path: Path | None,
     batch_size: int | None,
     delay: float,
+    background: bool,
     verbose: bool,
     is_json: bool,
     yes: bool,
@@ -116,6 +123,7 @@ def update(
       invenio kcworks-created-dates update --records-only --start-date 2024-05-01
       invenio kcworks-created-dates update --dry-run --save-plan plan.jsonl
       invenio kcworks-created-dates update --plan plan.jsonl
+      invenio kcworks-created-dates update --background --yes
 
     Exit status: 0 done, 1 done with problems, 2 wrong usage, 3 stopped early
     (the same command goes on), 4 another run is at work.
@@ -130,6 +138,10 @@ def update(
         raise click.UsageError("--start-date lies after --end-date.")
     if save_plan and not dry_run:
         raise click.UsageError("--save-plan needs --dry-run.")
+    if background and (plan_path or save_plan):
+        raise click.UsageError(
+            "A plan is a file here, which a worker can't see: leave out --background."
+        )
     options = options_from(current_app.config)
     options = replace(
         options,
@@ -148,6 +160,11 @@ def update(
             planned=plan.read(plan_path) if plan_path else None,
         ),
     )
+    if background:
+        if not dry_run:
+            ask("\n".join(_what_is_done(options)), "Go on?", yes)
+        in_background.echo(in_background.queue(options, incremental), is_json)
+        return
     if incremental:
         options = _since_the_last_run(options)
     reporter = Reporter(options.verbose, is_json)
@@ -172,7 +189,8 @@ def _names_to_exclude(path: Path, options: Options) -> frozenset[str]:
     with opened(db.engine, options.lock_timeout_seconds) as database:
         unknown = database.transaction(
             lambda: (
-                database.execute(queries.SELECT_UNKNOWN_NAMES, names=list(names))
+                database
+                .execute(queries.SELECT_UNKNOWN_NAMES, names=list(names))
                 .scalars()
                 .all()
             )
