@@ -5,7 +5,7 @@
 import logging
 from typing import Any
 
-from celery import Task
+from celery import Task, states
 from invenio_db import db
 
 from . import ledger
@@ -48,6 +48,9 @@ class TaskReporter(Reporter):
         if self._task is None:
             return
         try:
+            # A revoked task finishes its batch, but stays revoked for who asks.
+            if self._task.AsyncResult(self._task.request.id).state == states.REVOKED:
+                return
             self._task.update_state(state="PROGRESS", meta=progress)
         except Exception as error:
             # Whoever follows is not worth a run; the run row has the progress, too.

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-folders = ("tests", "tests/faults", "demo")
-sys.path[:0] = [str(ROOT / folder) for folder in folders]
+sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/faults", "demo")]
 
 # For the application here and for the programs that tests start: settings by which
 # an operator waits for OpenSearch, and a test should not.
