@@ -21,12 +21,13 @@ SELECT md5('parent' || n)::uuid, '2024-05-01', '2024-05-01', '{}', 1
 FROM generate_series(1, :records) AS n
 """)
 # A document of about 2,500 bytes, as on the real instance. One record in fifty has a
-# date that is refused, one in twenty is right already.
+# date that is refused, one in twenty is right already. After 400,000 records the dates
+# begin again, in 2010, or they would reach the future.
 _MANY_RECORDS = text("""
 INSERT INTO rdm_records_metadata
     (id, created, updated, json, version_id, "index", deletion_status, parent_id)
 SELECT md5('record' || n)::uuid,
-    CASE WHEN n % 20 = 0 THEN TIMESTAMP '2010-01-01' + n * INTERVAL '17 minutes'
+    CASE WHEN n % 20 = 0 THEN instant
          ELSE TIMESTAMP '2024-05-01 12:00:00.123456' END,
     '2024-05-02',
     jsonb_build_object(
@@ -39,13 +40,13 @@ SELECT md5('record' || n)::uuid,
             'hclegacy:submitter_id', n::text,
             'hclegacy:record_creation_date', CASE
                 WHEN n % 50 = 7 THEN '2016-02-30T00:00:00Z'
-                ELSE to_char(TIMESTAMP '2010-01-01' + n * INTERVAL '17 minutes',
-                             'YYYY-MM-DD"T"HH24:MI:SS"Z"') END,
+                ELSE to_char(instant, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') END,
             'hclegacy:groups_for_deposit', jsonb_build_array(jsonb_build_object(
                 'group_identifier', (1000000 + n % :communities)::text,
                 'group_name', 'Group ' || n % :communities)))),
     3, 1, 'P', md5('parent' || n)::uuid
-FROM generate_series(1, :records) AS n
+FROM generate_series(1, :records) AS n CROSS JOIN LATERAL (
+    SELECT TIMESTAMP '2010-01-01' + n % 400000 * INTERVAL '17 minutes') AS d(instant)
 """)
 _MANY_COMMUNITIES = text("""
 INSERT INTO communities_metadata

@@ -86,6 +86,53 @@ def check_scale(instance, records: int, communities: int, is_queued: bool) -> No
     assert growth < MEMORY_BOUND
 
 
+HUGE = "repeat('x', 1000000)"
+HUGE_RECORDS = {
+    "id": f"jsonb_build_object('id', {HUGE}, 'custom_fields', {{right}})",
+    "fields": f"jsonb_build_object('custom_fields', {HUGE})",
+    "date": "jsonb_build_object('custom_fields', jsonb_build_object("
+    f"'hclegacy:record_creation_date', {HUGE}))",
+    "groups": "jsonb_build_object('custom_fields', {right} || jsonb_build_object("
+    f"'hclegacy:groups_for_deposit', {HUGE}))",
+    "entry": "jsonb_build_object('custom_fields', {right} || jsonb_build_object("
+    f"'hclegacy:groups_for_deposit', jsonb_build_array({HUGE})))",
+    "identifier": "jsonb_build_object('custom_fields', {right} || jsonb_build_object("
+    "'hclegacy:groups_for_deposit', jsonb_build_array(jsonb_build_object("
+    f"'group_identifier', {HUGE}))))",
+}
+HUGE_COMMUNITIES = {
+    "fields": f"jsonb_build_object('custom_fields', {HUGE})",
+    "group": "jsonb_build_object('custom_fields', jsonb_build_object("
+    f"'kcr:commons_group_id', {HUGE}))",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [("record", name) for name in HUGE_RECORDS]
+    + [("community", name) for name in HUGE_COMMUNITIES],
+)
+def test_apply_over_huge_values_in_bounded_memory(instance, kind, document):
+    instance.many(80, 80)
+    right = (
+        "jsonb_build_object('hclegacy:record_creation_date', '2016-02-29T13:11:39Z')"
+    )
+    table, documents = {
+        "record": ("rdm_records_metadata", HUGE_RECORDS),
+        "community": ("communities_metadata", HUGE_COMMUNITIES),
+    }[kind]
+    instance.execute(
+        f"UPDATE {table} SET json = {documents[document].format(right=right)}"
+    )
+    child = Child(instance, instance.upgrade)
+    growth = rss_growth(child)
+    assert child.wait() == 0, child.output()[-5000:]
+    statistics = instance.run().statistics
+    assert statistics["records"]["total_found"] == 80
+    assert statistics["communities"]["total_found"] == 80
+    assert growth < MEMORY_BOUND
+
+
 def test_apply_over_50_000_rows_in_bounded_memory(instance):
     check_scale(instance, 50_000, 500, is_queued=False)
 

@@ -113,3 +113,26 @@ def test_revert_failing_anywhere_is_completed_by_the_rerun(instance, failing_at,
         assert instance.all_created() == before
         assert {e.outcome for e in instance.backup()} == {"restored"}
         assert all(e.queued_at for e in instance.backup())
+
+
+def test_apply_with_other_options_begins_a_run_of_its_own(instance, failing_at):
+    fill(instance)
+    with failing_at("commit", 4), pytest.raises(RuntimeError):
+        instance.upgrade(batch_size=BATCH_SIZE)
+    stopped = instance.run().id
+    # What it is to do is another thing, so nothing is behind it yet.
+    other = instance.upgrade(batch_size=BATCH_SIZE, kinds=("record",))
+    assert other.run_id != stopped
+    assert other.statistics.records.total_found == 50
+    assert other.statistics.communities.total_found == 0
+    first = instance.upgrade(batch_size=BATCH_SIZE)
+    assert first.run_id == stopped
+    assert first.statistics.communities.total_found == 4
+
+
+def test_apply_with_another_batch_size_goes_on(instance, failing_at):
+    fill(instance)
+    with failing_at("commit", 4), pytest.raises(RuntimeError):
+        instance.upgrade(batch_size=BATCH_SIZE)
+    stopped = instance.run().id
+    assert instance.upgrade(batch_size=7).run_id == stopped

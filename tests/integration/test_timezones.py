@@ -2,9 +2,15 @@
 # SPDX-License-Identifier: MIT
 """The same instants whatever the time zone of the database and its sessions."""
 
+from datetime import date
+
 import pytest
 from instance import utc
+from sqlalchemy import text
 from synthetic import IMPORTED
+
+from kcworks_migrations import queries
+from kcworks_migrations.rules import Filters
 
 CASES = {
     "2016-03-13T02:30:00Z": "2016-03-13T02:30:00",  # in a gap of New York
@@ -38,12 +44,40 @@ def test_apply_and_revert_in_any_time_zone(instance, zone):
     assert instance.checksums(without_created=False) == before
 
 
+@pytest.mark.parametrize("column_type", ["timestamp", "timestamptz"])
+def test_conversions_are_right_without_a_session_in_utc(
+    instance, monkeypatch, column_type
+):
+    # Two things keep time zones out, and each must do so alone.
+    other = str(queries.SET_LOCALS).replace("'UTC'", "'Pacific/Chatham'")
+    assert other != str(queries.SET_LOCALS)
+    monkeypatch.setattr(queries, "SET_LOCALS", text(other))
+    found = column_type_of_created(instance)
+    try:
+        retype(instance, column_type)
+        records = {value: instance.record(value) for value in CASES}
+        before = instance.checksums(without_created=False)
+        instance.upgrade()
+        for value, record in records.items():
+            assert instance.created(record) == utc(CASES[value]), value
+        instance.downgrade()
+        assert instance.checksums(without_created=False) == before
+    finally:
+        retype(instance, found)
+
+
+def test_days_of_filters_are_of_utc_in_any_time_zone(instance):
+    early = instance.record("2016-02-29T13:11:39Z", created="2024-04-30T20:00:00")
+    late = instance.record("2016-02-29T13:11:39Z", created="2024-05-01T20:00:00")
+    with instance.database_time_zone("Asia/Kolkata"):
+        instance.upgrade(filters=Filters(date(2024, 5, 1), date(2024, 5, 1)))
+    assert instance.created(early) == utc("2024-04-30T20:00:00")
+    assert instance.created(late) == utc("2016-02-29T13:11:39")
+
+
 @pytest.mark.parametrize("first", ["timestamp", "timestamptz"])
 def test_revert_after_the_type_of_created_was_changed(instance, first):
-    found = instance.scalar(
-        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'created'"
-        " AND attrelid = 'rdm_records_metadata'::regclass"
-    )
+    found = column_type_of_created(instance)
     second = {"timestamp": "timestamptz", "timestamptz": "timestamp"}[first]
     try:
         retype(instance, first)
@@ -59,6 +93,13 @@ def test_revert_after_the_type_of_created_was_changed(instance, first):
             assert instance.created(record) == utc(IMPORTED)
     finally:
         retype(instance, found)
+
+
+def column_type_of_created(instance) -> str:
+    return instance.scalar(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'created'"
+        " AND attrelid = 'rdm_records_metadata'::regclass"
+    )
 
 
 def retype(instance, column_type: str) -> None:
