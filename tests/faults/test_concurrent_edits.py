@@ -3,19 +3,28 @@
 """Editors at work through the services while a run goes on."""
 
 import json
-import time
 from datetime import UTC, datetime
 
 import deposits
 import naive
 import pytest
-from faults import NOWHERE, Child, broker_at, check_ledger, wait_until
+from faults import (
+    Child,
+    Point,
+    application_name,
+    at,
+    check_ledger,
+    other_connection,
+    stop_this_process,
+    wait_until,
+)
 from instance import utc
 from invenio_db import db
 
 DATE = "2011-02-03T04:05:06Z"
 ROUNDS = 4
 GROUP = "77"
+CHANGE = "INSERT INTO kcworks_created_dates_backup"
 
 
 @pytest.fixture
@@ -177,89 +186,70 @@ def test_record_deleted_and_restored_since_the_upgrade_is_reverted(deposited):
     assert deposited.all_created() == before
 
 
-class Latencies:
-    """How long the requests of a person took."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def measure(self, request, *arguments, **options):
-        began = time.monotonic()
-        response = request(*arguments, **options)
-        self.seconds.append(time.monotonic() - began)
-        assert response.status_code < 300, response.get_data(as_text=True)
-        return response
-
-    def __str__(self) -> str:  # noqa: D105
-        ordered = sorted(self.seconds)
-        median, most = ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
-        return (
-            f"{len(ordered)} requests, median {median:.3f} s, 95 % within {most:.3f} s,"
-            f" longest {ordered[-1]:.3f} s"
-        )
+def lockable(instance, table: str) -> int:
+    """Count the rows that an editor could change at once."""
+    connection = other_connection(instance)
+    cursor = connection.cursor()
+    cursor.execute(f"SELECT id FROM {table} FOR UPDATE SKIP LOCKED")
+    count = cursor.rowcount
+    connection.close()
+    return count
 
 
-@pytest.fixture
-def person(instance, app, monkeypatch):
-    """An editor and reader who works through the REST API."""
-    import sample as demo_sample
-    from shapes import Record
-
-    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", True)
-    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
-    headers = {
-        "Authorization": f"Bearer {demo_sample.create_token()}",
-        "Accept": "application/json",
-    }
-    client = app.test_client()
-
-    def request(latencies, method: str, path: str, **options):
-        with app.app_context():  # a request must not see the login of the last
-            return latencies.measure(
-                getattr(client, method), path, headers=headers, **options
-            ).get_json()
-
-    def work(latencies) -> None:
-        data = demo_sample.document(Record("By REST", DATE))
-        draft = request(latencies, "post", "/records", json=data)
-        path = f"/records/{draft['id']}"
-        request(latencies, "post", f"{path}/draft/actions/publish")
-        for number in range(2):
-            request(latencies, "get", path)
-            request(latencies, "get", "/records", query_string={"q": "REST"})
-            draft = request(latencies, "post", f"{path}/draft")
-            draft["metadata"]["title"] = f"By REST, edit {number}"
-            request(latencies, "put", f"{path}/draft", json=draft)
-            request(latencies, "post", f"{path}/draft/actions/publish")
-
-    with deposits.no_tasks():
-        yield work
-    db.session.remove()
-    deposits.empty_index()
-
-
-def test_editor_and_reader_are_never_blocked_for_longer_than_a_batch(
-    instance, person, capsys
+@pytest.mark.parametrize(
+    ("table", "number", "in_batch"),
+    [("rdm_records_metadata", 3, 40), ("communities_metadata", 9, 6)],
+)
+def test_runs_hold_the_rows_of_their_batch_until_its_end(
+    filled, table, number, in_batch
 ):
-    instance.many(100_000, 500)
-    quiet, busy = Latencies(), Latencies()
-    for _ in range(5):
-        person(quiet)
+    rows = filled.scalar(f"SELECT count(*) FROM {table}")
+    seen = {}
 
-    def work() -> None:
-        with broker_at(NOWHERE):  # queueing so many ids would take long
-            instance.upgrade()
+    def look(when):
+        def count(connection) -> None:
+            seen[when] = lockable(filled, table)
 
-    child = Child(instance, work)
-    wait_until(
-        lambda: instance.scalar("SELECT count(*) FROM kcworks_created_dates_run"),
-        "the run has begun",
+        return count
+
+    with (
+        at(filled.engine, Point("after", CHANGE, number), look("within")),
+        at(filled.engine, Point("committed", CHANGE, number), look("behind")),
+    ):
+        filled.upgrade(batch_size=40)
+    assert rows - in_batch <= seen["within"] < rows
+    assert seen["behind"] == rows
+
+
+def test_edit_of_a_row_in_the_batch_waits_for_its_end_and_is_kept(deposited):
+    pid = deposited.pids[0]
+    record = deposited.scalar(
+        "SELECT id::text FROM rdm_records_metadata WHERE json->>'id' = :pid", pid=pid
     )
-    while is_at_work(child):
-        person(busy)
-    assert child.wait() == 0, child.output()
-    with capsys.disabled():
-        print(f"\nwithout a run: {quiet}\nduring a run:  {busy}")
-    assert len(busy.seconds) > len(quiet.seconds)
-    # A batch takes a fraction of a second, and is halved if it takes five.
-    assert max(busy.seconds) < max(quiet.seconds) + 5
+
+    def stop_within_the_batch() -> None:
+        with at(deposited.engine, Point("after", CHANGE), stop_this_process):
+            deposited.upgrade()
+
+    def edit() -> None:
+        with deposits.no_tasks():
+            deposits.edit(pid, "Edited within the batch")
+
+    run = Child(deposited, stop_within_the_batch)
+    run.wait_until_stopped()
+    editor = Child(deposited, edit)
+    wait_until(
+        lambda: deposited.scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND application_name = :name",
+            name=application_name(editor.pid),
+        ),
+        "the editor waits for the row",
+    )
+    assert is_at_work(editor)
+    run.go_on()
+    for child in (run, editor):
+        assert child.wait() == 0, child.output()
+    title = "SELECT json->'metadata'->>'title' FROM rdm_records_metadata WHERE id = :id"
+    assert deposited.scalar(title, id=record) == "Edited within the batch"
+    assert deposited.created(record) == utc("2011-02-03T04:05:06")

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Up, down, up, down: every table but ours is the same each time."""
 
-from faults import stamped_before_the_data
+import pytest
+from faults import Point, at, stamped_before_the_data
 
 ROUNDS = 10
 
@@ -38,3 +39,35 @@ def test_ten_alembic_rounds_end_where_they_began(filled, app):
             after = sums
             alembic.downgrade("kcworks_migrations@-1")
             assert filled.checksums(without_created=False) == before
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("upgrade", "INSERT INTO kcworks_created_dates_backup"),
+        ("downgrade", "UPDATE kcworks_created_dates_backup AS b"),
+    ],
+)
+def test_revisions_keep_no_transaction_open_beside_a_batch(filled, app, action, text):
+    alembic = app.extensions["invenio-db"].alembic
+    idle = []
+
+    def look(connection) -> None:
+        own = connection.connection.dbapi_connection.info.backend_pid
+        idle.append(
+            filled.scalar(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid <> :own AND datname ="
+                " current_database() AND state = 'idle in transaction'",
+                own=own,
+            )
+        )
+
+    with stamped_before_the_data(filled):
+        if action == "downgrade":
+            alembic.upgrade("kcworks_migrations@head")
+        with at(filled.engine, Point("after", text), look):
+            if action == "upgrade":
+                alembic.upgrade("kcworks_migrations@head")
+            else:
+                alembic.downgrade("kcworks_migrations@-1")
+    assert idle == [0]

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""An editor and reader at work through the REST API while a run goes on."""
+
+import time
+from collections import deque
+
+import deposits
+import pytest
+from faults import NOWHERE, Child, broker_at, wait_until
+from invenio_db import db
+
+DATE = "2011-02-03T04:05:06Z"
+ALL = "all"
+
+
+class Latencies:
+    """How long the requests of a person took, by what was asked for."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = {}
+
+    def measure(self, name: str, request, *arguments, **options):
+        began = time.monotonic()
+        response = request(*arguments, **options)
+        self._seconds.setdefault(name, []).append(time.monotonic() - began)
+        assert response.status_code < 300, response.get_data(as_text=True)
+        return response
+
+    def names(self) -> list[str]:
+        return [*self._seconds, ALL]
+
+    def seconds(self, name: str) -> list[float]:
+        """Give the durations of one kind of request, or of all, in ascending order."""
+        lists = self._seconds.values() if name == ALL else [self._seconds[name]]
+        return sorted(seconds for one in lists for seconds in one)
+
+    def columns(self, name: str) -> str:
+        """Give count, median, 95th percentile and maximum in milliseconds."""
+        ordered = self.seconds(name)
+        some = ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
+        shown = "".join(f"{1000 * s:>8.0f}" for s in (*some, ordered[-1]))
+        return f"{len(ordered):>7}{shown}"
+
+
+def table(quiet: Latencies, busy: Latencies, rows: int) -> str:
+    """Show the latencies without and with a run side by side."""
+    heading = f"{'count':>7}{'median':>8}{'95 %':>8}{'longest':>8}"
+    lines = [
+        f"Milliseconds of a request, without and during a run over {rows:,} rows:",
+        " " * 16 + heading + " |" + heading,
+    ]
+    for name in quiet.names():
+        lines.append(f"{name:<16}{quiet.columns(name)} |{busy.columns(name)}")
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def person(instance, app, monkeypatch):
+    """An editor and reader who works through the REST API."""
+    import sample as demo_sample
+    from shapes import Record
+
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", True)
+    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
+    headers = {
+        "Authorization": f"Bearer {demo_sample.create_token()}",
+        "Accept": "application/json",
+    }
+    client = app.test_client()
+
+    def request(latencies, name: str, method: str, path: str, **options):
+        with app.app_context():  # a request must not see the login of the last
+            return latencies.measure(
+                name, getattr(client, method), path, headers=headers, **options
+            ).get_json()
+
+    paths = deque()
+
+    def work(latencies) -> None:
+        data = demo_sample.document(Record("By REST", DATE))
+        draft = request(latencies, "create a draft", "post", "/records", json=data)
+        paths.append(f"/records/{draft['id']}")
+        request(latencies, "publish", "post", f"{paths[-1]}/draft/actions/publish")
+        for _ in range(2):  # one after the other, those that the run changes as well
+            path = paths[0]
+            paths.rotate()
+            request(latencies, "read", "get", path)
+            found = {"q": "REST"}
+            request(latencies, "search", "get", "/records", query_string=found)
+            draft = request(latencies, "edit", "post", f"{path}/draft")
+            draft["metadata"]["title"] = "By REST, edited"
+            request(latencies, "save a draft", "put", f"{path}/draft", json=draft)
+            request(latencies, "publish", "post", f"{path}/draft/actions/publish")
+
+    with deposits.no_tasks():
+        yield work
+    db.session.remove()
+    deposits.empty_index()
+
+
+def check_latencies(instance, person, capsys, rows: int, rounds: int) -> None:
+    instance.many(rows, 500)
+    quiet, busy = Latencies(), Latencies()
+    person(Latencies())  # the first of all fills caches
+    for _ in range(rounds):
+        person(quiet)
+
+    def work() -> None:
+        with broker_at(NOWHERE):  # queueing so many ids would take long
+            instance.upgrade()
+
+    child = Child(instance, work)
+    wait_until(
+        lambda: instance.scalar("SELECT count(*) FROM kcworks_created_dates_run"),
+        "the run has begun",
+    )
+    while child.poll() is None:
+        person(busy)
+    assert child.wait() == 0, child.output()
+    with capsys.disabled():
+        print(f"\n{table(quiet, busy, rows)}")
+    assert set(busy.names()) == set(quiet.names())
+    edited = instance.execute(
+        "SELECT created FROM rdm_records_metadata"
+        " WHERE json->'metadata'->>'title' LIKE 'By REST%'"
+    )
+    assert len(edited) > rounds
+    instance.upgrade()  # for what was published behind the cursor
+    made = instance.scalar(
+        "SELECT count(*) FROM rdm_records_metadata WHERE created > '2025-01-01'"
+    )
+    assert made == 0
+
+
+def test_editor_and_reader_beside_a_run_over_10_000_rows(instance, person, capsys):
+    check_latencies(instance, person, capsys, rows=10_000, rounds=2)
+
+
+@pytest.mark.slow
+def test_editor_and_reader_beside_a_run_over_100_000_rows(instance, person, capsys):
+    check_latencies(instance, person, capsys, rows=100_000, rounds=10)
