@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The search index as the tests see it, and the sample in it."""
 
+import copy
 import http.client
 import json
 import threading
@@ -14,8 +15,10 @@ from instance import Instance
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from invenio_search.engine import search
 from invenio_search.utils import build_alias_name, prefix_index
 from kombu import pools
+from sqlalchemy import text
 
 from kcworks_migrations.names import INDEXER_OF_KIND
 
@@ -141,3 +144,92 @@ def name_of(kind: str) -> str:
     """Give the name of the index that documents of a kind are written to."""
     record_cls = current_indexer_registry.get(INDEXER_OF_KIND[kind]).record_cls
     return build_alias_name(record_cls.index._name)
+
+
+# A published record of the sample in a community, as often as wanted: each copy has a
+# row, a parent, a membership, a state and a legacy date of its own.
+_COPIES = (
+    """
+    CREATE TEMPORARY TABLE original ON COMMIT DROP AS
+    SELECT r.* FROM rdm_records_metadata AS r
+    WHERE r.parent_id IN (SELECT record_id FROM rdm_parents_community)
+      AND r.json IS NOT NULL AND r.deletion_status = 'P' ORDER BY r.id LIMIT 1
+    """,
+    """
+    CREATE TEMPORARY TABLE copies ON COMMIT DROP AS
+    SELECT n, md5('copy' || n)::uuid AS id, md5('parent' || n)::uuid AS parent_id
+    FROM generate_series(1, :count) AS n
+    """,
+    """
+    INSERT INTO rdm_parents_metadata SELECT (jsonb_populate_record(
+        NULL::rdm_parents_metadata,
+        to_jsonb(p) || jsonb_build_object('id', c.parent_id))).*
+    FROM copies AS c, original AS o
+    JOIN rdm_parents_metadata AS p ON p.id = o.parent_id
+    """,
+    """
+    INSERT INTO rdm_records_metadata SELECT (jsonb_populate_record(
+        NULL::rdm_records_metadata, to_jsonb(o) || jsonb_build_object(
+            'id', c.id, 'parent_id', c.parent_id,
+            'json', jsonb_set(o.json || jsonb_build_object('id', 'copy-' || c.n),
+                '{custom_fields,hclegacy:record_creation_date}',
+                to_jsonb(to_char(TIMESTAMP '2010-01-01' + c.n * INTERVAL '17 minutes',
+                                 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))))).*
+    FROM copies AS c, original AS o
+    """,
+    """
+    INSERT INTO rdm_parents_community SELECT (jsonb_populate_record(
+        NULL::rdm_parents_community,
+        to_jsonb(m) || jsonb_build_object('record_id', c.parent_id))).*
+    FROM copies AS c, original AS o
+    JOIN rdm_parents_community AS m ON m.record_id = o.parent_id
+    """,
+    """
+    INSERT INTO rdm_versions_state (latest_index, parent_id, latest_id)
+    SELECT 1, parent_id, id FROM copies
+    """,
+)
+_SELECT_COPIES = """
+SELECT id::text, parent_id::text, json->>'id' AS pid,
+       json->'custom_fields'->>'hclegacy:record_creation_date' AS legacy
+FROM rdm_records_metadata WHERE json->>'id' LIKE 'copy-%' ORDER BY id
+"""
+
+
+def multiply(instance: Instance, count: int) -> list[str]:
+    """Add copies of a record of the sample, and their documents; give their ids.
+
+    To make so many through the services, or to have their documents built, would take
+    hours. Only one that has no later version is a fit original.
+    """
+    with instance.engine.begin() as connection:
+        for statement in _COPIES:
+            values = {"count": count} if ":count" in statement else {}
+            connection.execute(text(statement.replace(":SS", r"\:SS")), values)
+    instance.execute("ANALYZE")
+    rows = instance.execute(_SELECT_COPIES)
+    indexer = current_indexer_registry.get(INDEXER_OF_KIND["record"])
+    indexer.bulk_index([rows[0].id])
+    drain()
+    name, client = name_of("record"), current_search_client
+    first = client.get(index=name, id=rows[0].id)
+
+    def actions():
+        for row in rows:
+            source = copy.copy(first["_source"])
+            source |= {"id": row.pid, "uuid": row.id}
+            source["parent"] = source["parent"] | {"uuid": row.parent_id}
+            source["versions"] = source["versions"] | {"latest_id": row.id}
+            source["custom_fields"] = source["custom_fields"] | {
+                "hclegacy:record_creation_date": row.legacy
+            }
+            yield {
+                "_index": name,
+                "_id": row.id,
+                "_version": first["_version"],
+                "_version_type": "external_gte",
+                "_source": source,
+            }
+
+    search.helpers.bulk(client, actions(), request_timeout=60)
+    return [row.id for row in rows]
