@@ -19,6 +19,8 @@ from .rules import Change, Decision
 from .statistics import Statistics
 from .upgrade import Upgrade
 
+Note = Callable[[str, list[Decision]], None]
+
 SAMPLE_ROWS = 5
 """Changes of each kind that are shown."""
 
@@ -40,26 +42,48 @@ def try_out(
     Returns:
         What would be done, with a sample and an estimate, already printed.
     """
-    summary = Summary(0, "apply", "dry run", Statistics())
+
+    def write(kind: str, decisions: list[Decision]) -> None:
+        if plan_file:
+            plan.write_lines(plan_file, kind, decisions)
+
     with opened(engine, options.lock_timeout_seconds) as database:
-        changed = _changed(database, reporter)
-
-        def note(kind: str, decisions: list[Decision]) -> None:
-            changes = [d for d in decisions if isinstance(d, Change)]
-            shown = summary.sample.setdefault(kind, [])
-            shown += changes[: SAMPLE_ROWS - len(shown)]
-            if changed and changes:
-                changed.add(kind, [change.id for change in changes])
-            if plan_file:
-                plan.write_lines(plan_file, kind, changes)
-
-        start = time.monotonic()
-        summary.statistics = _decide(database, options, reporter, note)
-        if changed:
-            summary.estimate = changed.estimate(
-                options, summary.statistics.updated, time.monotonic() - start
-            )
+        summary = foretell(database, options, reporter, write)
     reporter.end(summary)
+    return summary
+
+
+def foretell(
+    database: Database, options: Options, reporter: Reporter, note: Note
+) -> Summary:
+    """Decide everything, with a sample and an estimate.
+
+    Args:
+        database: A connection.
+        options: What the update is to do.
+        reporter: Who is told.
+        note: Called with the kind and the decisions of each batch.
+
+    Returns:
+        What would be done.
+    """
+    summary = Summary(0, "apply", "dry run", Statistics())
+    changed = _changed(database, reporter)
+
+    def note_changes(kind: str, decisions: list[Decision]) -> None:
+        note(kind, decisions)
+        changes = [d for d in decisions if isinstance(d, Change)]
+        shown = summary.sample.setdefault(kind, [])
+        shown += changes[: SAMPLE_ROWS - len(shown)]
+        if changed and changes:
+            changed.add(kind, [change.id for change in changes])
+
+    start = time.monotonic()
+    summary.statistics = _decide(database, options, reporter, note_changes)
+    if changed:
+        summary.estimate = changed.estimate(
+            options, summary.statistics.updated, time.monotonic() - start
+        )
     return summary
 
 
@@ -78,7 +102,7 @@ def _decide(
     database: Database,
     options: Options,
     reporter: Reporter,
-    note: Callable[[str, list[Decision]], None],
+    note: Note,
 ) -> Statistics:
     run = ledger.Run(0, "records", None, Statistics())
     options = replace(options, is_dry_run=True, delay_seconds=0)

@@ -501,6 +501,39 @@ SELECT row_number() OVER (), 0, 'record', id, 'abcde-fgh12', created, created,
        '2016-02-29T13:11:39Z', clock_timestamp() FROM changed
 """)
 
+# --- rehearsing ----------------------------------------------------------------------
+
+COUNT_MEMBERS = text("""
+SELECT community_id::text AS id, count(*) AS count FROM rdm_parents_community
+WHERE community_id = ANY(CAST(:ids AS uuid[])) GROUP BY community_id
+""")
+SELECT_ROW_SUMS = (
+    "SELECT t.id::text, t.version_id, md5((to_jsonb(t) - 'created')::text), {created}"
+    " FROM {table} AS t WHERE t.id = ANY(CAST(:ids AS uuid[]))"
+)
+# Entries that are not restored, or wait for the index, are kept: they are work to do.
+CLEAR_REHEARSAL = (
+    text(
+        "DELETE FROM kcworks_created_dates_backup WHERE run_id = :run_id"
+        " AND outcome = 'restored' AND queued_at IS NOT NULL AND :revert_id > 0"
+    ),
+    text(
+        "DELETE FROM kcworks_created_dates_problem"
+        " WHERE run_id IN (:run_id, :revert_id) AND reason <> 'changed_since'"
+    ),
+    text(
+        "DELETE FROM kcworks_created_dates_run AS r WHERE id = :revert_id"
+        " AND NOT EXISTS (SELECT FROM kcworks_created_dates_problem AS p"
+        " WHERE p.run_id = r.id) AND :run_id > 0"
+    ),
+)
+UPDATE_REHEARSED = text("""
+UPDATE kcworks_created_dates_run AS r
+SET action = 'rehearse', status = 'succeeded', message = :message
+WHERE id = :run_id AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_backup AS b WHERE b.run_id = r.id)
+""")
+
 # --- showing -------------------------------------------------------------------------
 
 SELECT_RUNS = text("""

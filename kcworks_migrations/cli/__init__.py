@@ -5,6 +5,7 @@
 import click
 
 from .problems import problems
+from .rehearse import rehearse
 from .reindex import reindex
 from .rollback import rollback
 from .show import show
@@ -23,5 +24,15 @@ def created_dates() -> None:
     """
 
 
-for command in (update, status, problems, show, verify, reindex, rollback, stop):
+for command in (
+    rehearse,
+    update,
+    status,
+    problems,
+    show,
+    verify,
+    reindex,
+    stop,
+    rollback,
+):
     created_dates.add_command(command)

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""``rehearse``: there and back on real rows and documents, and nothing stays."""
+
+import json
+
+import index
+import pytest
+from instance import OURS
+
+from kcworks_migrations import rehearse
+from kcworks_migrations.cli import created_dates
+
+
+@pytest.fixture(scope="module")
+def sample(app, engine):
+    """The sample, with real documents."""
+    filled = index.fill(engine)
+    filled.instance.empty_queues()
+    return filled.instance
+
+
+@pytest.fixture
+def rehearsed(app, sample):
+    """Call `rehearse --json`; give the exit status and the document."""
+    sample.execute(f"TRUNCATE {OURS}run CASCADE")
+    sample.empty_queues()
+
+    def rehearsed(*arguments):
+        result = app.test_cli_runner().invoke(
+            created_dates, ["rehearse", "--yes", "--json", *arguments]
+        )
+        assert result.exception is None or result.exit_code, result.output
+        return result.exit_code, json.loads(result.stdout)
+
+    yield rehearsed
+    sample.downgrade()
+    sample.empty_queues()
+
+
+def test_rehearse_leaves_every_byte_and_only_a_run(sample, rehearsed):
+    before = sample.checksums(without_created=False)
+    status, document = rehearsed("--limit", "12")
+    assert (status, document["wrong"]) == (0, [])
+    assert document["rows"] == 12
+    assert document["documents"] >= 24  # there and back
+    assert sample.checksums(without_created=False) == before
+    (run,) = sample.execute(f"SELECT * FROM {OURS}run")
+    assert (run.action, run.status) == ("rehearse", "succeeded")
+    assert "12 rows there and back" in run.message
+    assert not sample.backup()
+    assert not sample.problems()
+
+
+def test_rehearse_forecasts_what_the_run_does(sample, rehearsed):
+    _, document = rehearsed("--limit", "5")
+    summary = sample.upgrade()
+    assert document["forecast"]["rows"] == summary.statistics.updated
+    assert document["forecast"]["documents"] == summary.sent
+
+
+def test_rehearse_does_not_stand_in_the_way_of_an_incremental_run(sample, rehearsed):
+    rehearsed("--limit", "5")
+    summary = sample.upgrade()
+    assert summary.statistics.updated == len(sample.backup()) > 5
+
+
+def test_rehearse_after_the_upgrade_has_nothing_to_do(sample, rehearsed):
+    sample.upgrade()
+    status, document = rehearsed()
+    assert (status, document["rows"]) == (0, 0)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_rehearse_sees_another_byte(sample, rehearsed, monkeypatch, is_there):
+    """The comparison is real: one changed column is found, there and back."""
+    compare = rehearse._compare_rows
+
+    def meddle(result, chosen, before, after, now_there):
+        if now_there == is_there:
+            id = chosen["record"][0].id
+            version, _, created = after[id]
+            after[id] = (version, "another checksum", created)
+        compare(result, chosen, before, after, now_there)
+
+    monkeypatch.setattr(rehearse, "_compare_rows", meddle)
+    status, document = rehearsed("--limit", "5")
+    assert status == 1
+    assert len(document["wrong"]) == 1
+
+
+def test_rehearse_puts_the_rows_back_when_something_fails(
+    app, sample, rehearsed, monkeypatch
+):
+    before = sample.all_created()
+
+    def fail(*args):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(rehearse, "drain", fail)
+    with pytest.raises(RuntimeError):
+        app.test_cli_runner().invoke(
+            created_dates, ["rehearse", "--yes"], catch_exceptions=False
+        )
+    assert sample.all_created() == before
