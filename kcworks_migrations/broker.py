@@ -101,26 +101,29 @@ class Publisher:
 
 
 @contextmanager
-def connected(**more: Any) -> Generator[Any]:
+def connected(
+    timeout_seconds: float = BROKER_TIMEOUT_SECONDS, **more: Any
+) -> Generator[Any]:
     """Open a connection to the broker of the instance, with bounded waiting.
 
     Celery's own pool would be shared with others and retries for longer. There is no
     heartbeat: nobody would keep it during a pause, and the timeouts do its work.
 
     Args:
+        timeout_seconds: How long the broker may take for each answer.
         **more: Options of the transport.
     """
     options = dict(celery_app.conf.broker_transport_options or {})
     options |= {"max_retries": 1, "interval_start": 0.2, "interval_max": 1, **more}
     connection = celery_app.connection_for_write(
-        connect_timeout=BROKER_TIMEOUT_SECONDS, transport_options=options, heartbeat=0
+        connect_timeout=timeout_seconds, transport_options=options, heartbeat=0
     )
     if connection.transport.driver_type == "amqp":
         # A broker out of memory or disk stops reading, a frozen one answers nothing:
         # a socket would wait for ever.
         connection.transport_options |= {
-            "read_timeout": BROKER_TIMEOUT_SECONDS,
-            "write_timeout": BROKER_TIMEOUT_SECONDS,
+            "read_timeout": timeout_seconds,
+            "write_timeout": timeout_seconds,
         }
     try:
         connection.ensure_connection(max_retries=1, interval_start=0.2)

@@ -43,9 +43,10 @@ class SettingError(CreatedDatesError):
 
     def __init__(self, name: str, value: object, wanted: str) -> None:
         """Say which setting, its value and what is wanted instead."""
+        self.fact = f"{name} is {value!r}, but must be {wanted}."
         super().__init__(
-            f"{name} is {value!r}, but must be {wanted}. Nothing was changed: "
-            "correct the setting and run the same command again."
+            f"{self.fact} Nothing was changed: correct the setting and run the same"
+            " command again."
         )
 
 

@@ -23,6 +23,7 @@ _CONVERSIONS = {
     "timestamp without time zone": " AT TIME ZONE 'UTC'",
     "timestamp with time zone": "",
 }
+COLUMN_TYPES = tuple(_CONVERSIONS)
 
 
 def for_table(query: str, table: str, column_type: str) -> TextClause:
@@ -61,18 +62,22 @@ SET_LOCALS = text(
 # leaves no lock, and a run that lost its connection can't go on without it.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 
-# The locks of all databases of the server are listed; a lock is of one database.
+# The view has the locks of all databases of the server, and a copy of a database has
+# the same numbers for its tables.
+_OF_THIS_DATABASE = (
+    "l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 SELECT_LOCK_IS_HELD = text(
-    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    " AND (classid::bigint << 32) + objid::bigint = :key)"
+    "SELECT EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory'"
+    " AND l.objsubid = 1 AND (l.classid::bigint << 32) + l.objid::bigint = :key"
+    f" AND {_OF_THIS_DATABASE})"
 )
 
 # Who has a lock on a whole table that keeps others from changing its rows.
-SELECT_TABLE_LOCK_HOLDERS = text("""
+SELECT_TABLE_LOCK_HOLDERS = text(f"""
 SELECT DISTINCT a.pid, a.xact_start, a.query
 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.granted AND a.pid <> pg_backend_pid()
+WHERE l.granted AND a.pid <> pg_backend_pid() AND {_OF_THIS_DATABASE}
   AND l.relation IN (to_regclass('rdm_records_metadata'),
                      to_regclass('communities_metadata'))
   AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
@@ -659,3 +664,99 @@ SELECT_HOLDING = {
 COUNT_HOLDING = {
     kind: text(f"SELECT count(*) {holding}") for kind, holding in _HOLDING.items()
 }
+
+# --- checking before a run -----------------------------------------------------------
+
+# The first statement of each transaction: nothing that follows can write, and none
+# takes long, neither by itself nor by waiting for a lock.
+SET_READ_ONLY = text(
+    "SELECT set_config('transaction_read_only', 'on', true),"
+    " set_config('statement_timeout', :statement_timeout, true),"
+    " set_config('lock_timeout', '1s', true), set_config('TimeZone', 'UTC', true)"
+)
+# `reset_val` is what a session begins with, whatever this transaction has set.
+SELECT_SERVER = text("""
+SELECT current_setting('server_version') AS version, current_user AS role,
+       current_database() AS database, pg_is_in_recovery() AS is_standby,
+       current_setting('default_transaction_read_only')::boolean AS is_read_only,
+       (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS time_zone,
+       (SELECT reset_val::bigint / 1000 FROM pg_settings
+        WHERE name = 'statement_timeout') AS statement_timeout_seconds
+""")
+# Rights on a column count where the whole table's are not given.
+SELECT_MISSING_RIGHTS = text("""
+SELECT w.privilege, w.name
+FROM unnest(CAST(:privileges AS text[]), CAST(:names AS text[])) AS w(privilege, name)
+WHERE to_regclass(w.name) IS NOT NULL
+  AND NOT has_table_privilege(w.name, w.privilege)
+  AND NOT (w.privilege = 'UPDATE'
+           AND EXISTS (SELECT FROM pg_attribute AS a
+                       WHERE a.attrelid = to_regclass(w.name) AND a.attname = 'created'
+                         AND has_column_privilege(w.name, 'created', 'UPDATE')))
+UNION ALL
+SELECT 'USAGE', s.name FROM (
+    SELECT pg_get_serial_sequence(w.name, 'id') AS name
+    FROM unnest(CAST(:our_names AS text[])) AS w(name)
+    WHERE to_regclass(w.name) IS NOT NULL) AS s
+WHERE s.name IS NOT NULL AND NOT has_sequence_privilege(s.name, 'USAGE')
+ORDER BY 2, 1
+""")
+SELECT_CAN_CREATE = text(
+    "SELECT current_schema()::text AS schema,"
+    " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS can_create"
+)
+SELECT_TRIGGERS = text("""
+SELECT tgrelid::regclass::text AS name, tgname::text AS trigger FROM pg_trigger
+WHERE tgrelid IN (to_regclass('rdm_records_metadata'),
+                  to_regclass('communities_metadata'))
+  AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 > 0
+ORDER BY 1, 2
+""")
+SELECT_STAMPED = text("SELECT version_num FROM alembic_version")
+SELECT_UNFINISHED_RUNS = text("""
+SELECT id, action, options = CAST(:options AS jsonb) AS is_same
+FROM kcworks_created_dates_run
+WHERE status IN ('running', 'interrupted', 'errored') ORDER BY id DESC LIMIT 3
+""")
+HAS_SUCCEEDED_RUN = text(
+    "SELECT EXISTS (SELECT FROM kcworks_created_dates_run"
+    " WHERE action = 'apply' AND status = 'succeeded')"
+)
+# These locks on a table mean that the transaction has locked or changed rows of it,
+# which stay locked until its end.
+SELECT_LONG_TRANSACTIONS = text(f"""
+SELECT a.pid, a.xact_start, a.state, a.query, EXISTS (
+    SELECT FROM pg_locks AS l
+    WHERE l.pid = a.pid AND l.granted AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
+      AND {_OF_THIS_DATABASE}
+      AND l.relation IN (to_regclass('rdm_records_metadata'),
+                         to_regclass('communities_metadata'))) AS has_rows
+FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND a.backend_type = 'client backend'
+  AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
+ORDER BY a.xact_start LIMIT 3
+""")
+SELECT_PREPARED_TRANSACTIONS = text(
+    "SELECT gid, prepared FROM pg_prepared_xacts WHERE database = current_database()"
+    " ORDER BY prepared LIMIT 3"
+)
+# The planner's number of rows costs nothing.
+SELECT_ESTIMATES = text(
+    "SELECT reltuples::bigint AS rows, pg_relation_size(oid) AS bytes"
+    " FROM pg_class WHERE oid = to_regclass(:table)"
+)
+COUNT_ROWS = "SELECT count(*) FROM {table}"
+# Primary keys are random, so that the first ones are as good a sample as any.
+SELECT_SAMPLE_IDS = (
+    "SELECT t.id::text FROM {table} AS t"
+    " WHERE (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
+    " ORDER BY t.id LIMIT :limit"
+)
+# Only who may read all settings learns where the data is; the address tells whether it
+# is on this machine.
+SELECT_DATA_DIRECTORY = text("""
+SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+            THEN current_setting('data_directory') END AS folder,
+       coalesce(host(inet_server_addr()), '') AS address
+""")

@@ -4,6 +4,7 @@
 
 import click
 
+from .check import check
 from .problems import problems
 from .rehearse import rehearse
 from .reindex import reindex
@@ -24,7 +25,8 @@ def created_dates() -> None:
     """
 
 
-for command in (
+COMMANDS = (
+    check,
     rehearse,
     update,
     status,
@@ -34,5 +36,6 @@ for command in (
     reindex,
     stop,
     rollback,
-):
+)
+for command in COMMANDS:
     created_dates.add_command(command)
