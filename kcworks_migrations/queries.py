@@ -692,7 +692,7 @@ WHERE to_regclass(w.name) IS NOT NULL
   AND NOT (w.privilege = 'UPDATE'
            AND EXISTS (SELECT FROM pg_attribute AS a
                        WHERE a.attrelid = to_regclass(w.name) AND a.attname = 'created'
-                         AND has_column_privilege(w.name, 'created', 'UPDATE')))
+                         AND has_column_privilege(a.attrelid, a.attnum, 'UPDATE')))
 UNION ALL
 SELECT 'USAGE', s.name FROM (
     SELECT pg_get_serial_sequence(w.name, 'id') AS name

@@ -155,11 +155,13 @@ def rows(database: ReadOnly, options: Options) -> Iterable[Line]:
 
 def _rows_line(sample: Sample) -> Line:
     noun = NOUNS[sample.kind]
-    about, fact = "about ", f"About {sample.total_rows:,} {noun}"
+    about = "about "
     if sample.total_rows is None:
         fact = f"More than {sample.looked_at:,} {noun}"
-    elif sample.total_rows == sample.looked_at:
-        about, fact = "", f"{sample.total_rows:,} {noun}"
+    elif sample.total_rows > sample.looked_at:
+        fact = f"About {sample.total_rows:,} {noun}"
+    else:
+        about, fact = "", f"{sample.looked_at:,} {noun}"
     if not sample.with_field:
         if sample.looked_at:
             fact += f"; none of the {sample.looked_at:,} looked at has the field"

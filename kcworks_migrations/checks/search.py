@@ -28,7 +28,7 @@ UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}
 
 SICK = (
     "Bring OpenSearch in order first. Without it the dates become right, and the index"
-    " only after `invenio kcworks-created-dates reindex --all`."
+    " only after `invenio kcworks-created-dates reindex`."
 )
 
 

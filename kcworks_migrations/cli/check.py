@@ -43,7 +43,7 @@ def check(is_json: bool) -> None:
     for line in look(db.engine):
         lines.append(line)
         if not is_json:
-            click.echo(_text_of(line))
+            click.echo(text_of(line))
     stops = [line for line in lines if line.level == "stop"]
     warnings = [line for line in lines if line.level == "warning"]
     next_step = AGAIN if stops else _next_step(lines)
@@ -74,7 +74,7 @@ def _next_step(lines: list[Line]) -> str:
     return commands[0] if commands else AGAIN
 
 
-def _text_of(line: Line) -> str:
+def text_of(line: Line) -> str:
     """Give a line as text of 80 columns; commands in it are never broken."""
     told = [f"{line.name.replace('_', ' ')}: {line.fact}"]
     if line.what_to_do:
