@@ -189,7 +189,8 @@ def _names_to_exclude(path: Path, options: Options) -> frozenset[str]:
     with opened(db.engine, options.lock_timeout_seconds) as database:
         unknown = database.transaction(
             lambda: (
-                database.execute(queries.SELECT_UNKNOWN_NAMES, names=list(names))
+                database
+                .execute(queries.SELECT_UNKNOWN_NAMES, names=list(names))
                 .scalars()
                 .all()
             )

@@ -6,6 +6,7 @@ Each process that is killed was forked from this one; the rerun happens in anoth
 process, as in a terminal.
 """
 
+import os
 import random
 import signal
 import time
@@ -203,6 +204,21 @@ def test_queueing_killed_before_a_message(world, action, number):
         check_queued(world.instance)
     world.end_downgrade()
     check_queued(world.instance)
+
+
+def test_second_signal_ends_a_run_at_once(world):
+    def ask_twice(connection) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def work() -> None:
+        with at(world.instance.engine, Point("after", CHANGE, 2), ask_twice):
+            world.upgrade()
+
+    child = Child(world.instance, work)
+    assert child.wait() == -signal.SIGTERM, child.output()
+    world.end_upgrade()
+    world.end_downgrade()
 
 
 def kill_at_random(world, chance, action: str, seconds: float) -> bool:

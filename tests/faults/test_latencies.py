@@ -115,6 +115,7 @@ def check_latencies(instance, person, capsys, rows: int, rounds: int) -> None:
         lambda: instance.scalar("SELECT count(*) FROM kcworks_created_dates_run"),
         "the run has begun",
     )
+    person(busy)
     while child.poll() is None:
         person(busy)
     assert child.wait() == 0, child.output()
@@ -133,8 +134,8 @@ def check_latencies(instance, person, capsys, rows: int, rounds: int) -> None:
     assert made == 0
 
 
-def test_editor_and_reader_beside_a_run_over_10_000_rows(instance, person, capsys):
-    check_latencies(instance, person, capsys, rows=10_000, rounds=2)
+def test_editor_and_reader_beside_a_run_over_20_000_rows(instance, person, capsys):
+    check_latencies(instance, person, capsys, rows=20_000, rounds=2)
 
 
 @pytest.mark.slow

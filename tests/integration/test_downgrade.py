@@ -99,6 +99,21 @@ def test_revert_after_a_half_finished_upgrade(instance, failing_at):
     assert instance.run().statistics["records"]["updated"] == 279
 
 
+def test_revert_marks_the_runs_that_it_undid(instance):
+    instance.record(LEGACY)
+    instance.upgrade()
+    instance.downgrade()
+    instance.upgrade()
+    runs = instance.execute(
+        "SELECT action, status FROM kcworks_created_dates_run ORDER BY id"
+    )
+    assert [tuple(run) for run in runs] == [
+        ("apply", "reverted"),
+        ("revert", "succeeded"),
+        ("apply", "succeeded"),
+    ]
+
+
 def test_revert_with_nothing_to_restore_says_so(instance, capsys):
     summary = instance.downgrade()
     assert summary.statistics.updated == 0

@@ -65,6 +65,7 @@ def check_stopped_run(instance) -> None:
     for status, statistics in instance.execute(
         "SELECT status, statistics FROM kcworks_created_dates_run"
     ):
+        assert status in ("errored", "succeeded"), "nothing kept it from being marked"
         assert (status == "errored") == statistics["stopped_early"]
         if statistics["stopped_early"]:
             found = statistics["records"]["total_found"]
