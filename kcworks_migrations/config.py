@@ -58,6 +58,18 @@ KCWORKS_CREATED_DATES_HEALTH_GATES_DATABASE = False
 """Whether a sick OpenSearch also stops the changes in the database. They do not need
 it: what they make stale waits until it can be sent."""
 
+KCWORKS_CREATED_DATES_NOTICE_RECIPIENTS: tuple[str, ...] = ()
+"""Addresses that get a mail when a run has ended, through the instance's own mail."""
+
+KCWORKS_CREATED_DATES_WEBHOOK_URL: str | None = None
+"""Where to post a JSON document when a run has ended."""
+
+KCWORKS_CREATED_DATES_WEBHOOK_SECRET: str | None = None
+"""The key of the document's signature; needed with an URL."""
+
+KCWORKS_CREATED_DATES_WEBHOOK_TIMEOUT_SECONDS = 5
+"""Seconds that each of four tries may take to connect, and to be answered: 1 to 60."""
+
 KCWORKS_CREATED_DATES_VERBOSE = False
 """Whether each changed row is printed, beside being logged at DEBUG."""
 
@@ -172,6 +184,7 @@ def options_from(config: Mapping[str, Any]) -> Options:
             raise SettingError(
                 PREFIX + name, values[name], "the name of a custom field"
             )
+    notices_from(config)
     if values["INDEXING"] not in INDEXING:
         wanted = " or ".join(repr(word) for word in INDEXING)
         raise SettingError(PREFIX + "INDEXING", values["INDEXING"], wanted)
@@ -189,6 +202,52 @@ def options_from(config: Mapping[str, Any]) -> Options:
         health_gates_database=_flag(values, "HEALTH_GATES_DATABASE"),
         verbose=_flag(values, "VERBOSE"),
         filters=Filters(first_versions_only=_flag(values, "FIRST_VERSIONS_ONLY")),
+    )
+
+
+@dataclass(frozen=True)
+class Notices:
+    """Who is told when a run has ended, checked."""
+
+    recipients: tuple[str, ...]
+    webhook_url: str | None
+    webhook_secret: str = field(repr=False)
+    webhook_timeout_seconds: int
+
+
+def notices_from(config: Mapping[str, Any]) -> Notices:
+    """Check the settings of notices.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingError: One of them can't be used; its text never has the secret.
+    """
+    known = defaults()
+    values = {
+        name.removeprefix(PREFIX): config.get(name, known[name]) for name in known
+    }
+    recipients, url = values["NOTICE_RECIPIENTS"], values["WEBHOOK_URL"]
+    if not isinstance(recipients, list | tuple) or not all(
+        isinstance(r, str) and "@" in r and r.isprintable() for r in recipients
+    ):
+        wanted = "a list of mail addresses"
+        raise SettingError(PREFIX + "NOTICE_RECIPIENTS", recipients, wanted)
+    if url is not None and not (
+        isinstance(url, str) and url.startswith(("https://", "http://"))
+    ):
+        raise SettingError(PREFIX + "WEBHOOK_URL", url, "an URL of http or https")
+    secret = values["WEBHOOK_SECRET"]
+    if secret is not None and not (isinstance(secret, str) and secret):
+        raise SettingError(PREFIX + "WEBHOOK_SECRET", "...", "a text, or left out")
+    if url and not secret:
+        raise SettingError(PREFIX + "WEBHOOK_SECRET", None, "set beside WEBHOOK_URL")
+    return Notices(
+        recipients=tuple(recipients),
+        webhook_url=url,
+        webhook_secret=secret or "",
+        webhook_timeout_seconds=_whole_number(values, "WEBHOOK_TIMEOUT_SECONDS", 1, 60),
     )
 
 

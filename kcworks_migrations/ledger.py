@@ -140,6 +140,12 @@ def request_stop(database: Database) -> int | None:
     return database.execute(queries.UPDATE_STOP_REQUESTED).scalar()
 
 
+def statistics_of(database: Database, run_id: int) -> Statistics:
+    """Give what a run has counted."""
+    kept = database.execute(queries.SELECT_STATISTICS, run_id=run_id).scalar_one()
+    return Statistics.from_dict(kept)
+
+
 def status_of(database: Database, run_id: int) -> str:
     """Give the status of a run."""
     return database.execute(queries.SELECT_STATUS, run_id=run_id).scalar_one()

@@ -15,7 +15,7 @@ from flask import current_app
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from . import health, ledger, queries, reindex
+from . import health, ledger, notices, queries, reindex
 from .config import Options, options_from
 from .database import Database, is_lock_timeout, locked, opened, said_by
 from .dates import show
@@ -25,6 +25,7 @@ from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
 from .report import PROBLEMS_SHOWN, Reporter, Summary
 from .rules import Problem, escape
+from .statistics import Statistics
 from .upgrade import Upgrade
 
 
@@ -73,7 +74,7 @@ def apply(
             "records",
             task_id,
         )
-        with _working(engine, database, run) as check_interrupt:
+        with _working(engine, database, run, "apply", reporter) as check_interrupt:
             if run.is_resumed:
                 reporter.line(f"Run {run.id} goes on where it stopped ({run.phase})")
             between = health.between_batches(options, run.id, reporter, check_interrupt)
@@ -122,7 +123,7 @@ def revert(
             return ledger.begin_run(database, "revert", origin, kept, "records")
 
         run = database.transaction(begin)
-        with _working(engine, database, run) as check_interrupt:
+        with _working(engine, database, run, "revert", reporter) as check_interrupt:
             between = health.between_batches(options, run.id, reporter, check_interrupt)
             work = Downgrade(database, options, run, reporter, between, selection)
             standing = work.do()
@@ -163,7 +164,11 @@ def send_waiting(
 
 @contextmanager
 def _working(
-    engine: Engine, database: Database, run: ledger.Run
+    engine: Engine,
+    database: Database,
+    run: ledger.Run,
+    action: str,
+    reporter: Reporter,
 ) -> Generator[Callable[[], None]]:
     """Write into the run row why it stopped, if it fails and the database takes it.
 
@@ -188,21 +193,39 @@ def _working(
     except BaseException as error:
         is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
         status = "interrupted" if is_interrupt else "errored"
-        fact = said_by(error) if isinstance(error, DBAPIError) else escape(str(error))
+        fact = escape(str(error)) or type(error).__name__
+        if isinstance(error, DBAPIError):
+            fact = said_by(error)
         # Whatever the transaction holds is given up first, the row of the run too.
         database.close()
+        stopped = Summary(run.id, action, status, run.statistics)
         try:
             with opened(engine, lock_timeout_seconds=1) as marking:
                 if is_lock_timeout(error):
                     fact += f" ({marking.transaction(_lock_holders, marking)})"
                 marking.transaction(ledger.stop_run, marking, run.id, status, fact)
+                stopped.statistics, stopped.problems = marking.transaction(
+                    _found_so_far, marking, run.id
+                )
         except CreatedDatesError:
             pass
+        told: BaseException = error
         if isinstance(error, DBAPIError):
-            raise RunIncompleteError(run.id, f"the database says: {fact}.") from error
+            told = RunIncompleteError(run.id, f"the database says: {fact}.")
+        elif not isinstance(error, CreatedDatesError):
+            told = RunIncompleteError(run.id, f"{fact.rstrip('.')}.")
+        stopped.message = str(told)
+        notices.send(stopped, reporter)
+        if isinstance(error, DBAPIError):
+            raise told from error
         raise
     finally:
         gc.unfreeze()
+
+
+def _found_so_far(database: Database, run_id: int) -> tuple[Statistics, list[Problem]]:
+    stored = ledger.problems(database, run_id, limit=PROBLEMS_SHOWN)
+    return ledger.statistics_of(database, run_id), [p for _, p in stored]
 
 
 def _lock_holders(database: Database) -> str:
@@ -253,4 +276,5 @@ def _finish(
         queue_error=queued.error,
     )
     reporter.end(summary)
+    notices.send(summary, reporter)
     return summary

@@ -276,6 +276,9 @@ SELECT_STOP_IS_REQUESTED = text(
     "SELECT stop_requested_at IS NOT NULL FROM kcworks_created_dates_run"
     " WHERE id = :run_id"
 )
+SELECT_STATISTICS = text(
+    "SELECT statistics FROM kcworks_created_dates_run WHERE id = :run_id"
+)
 SELECT_STATUS = text("SELECT status FROM kcworks_created_dates_run WHERE id = :run_id")
 UPDATE_STOP_REQUESTED = text("""
 UPDATE kcworks_created_dates_run SET stop_requested_at = clock_timestamp()

@@ -39,6 +39,8 @@ COMMUNITY_SHARE = 5
 class _Quiet(Reporter):
     """Tells how it goes, but not the end of the runs that a rehearsal is made of."""
 
+    gives_notice = False
+
     def end(self, summary: Summary) -> None:
         """Say nothing."""
 

@@ -57,6 +57,8 @@ class Summary:
     sent: int = 0
     waiting: int = 0
     queue_error: str | None = None
+    message: str | None = None
+    """Why the run stopped early, and what to do."""
     sample: dict[str, list[Change]] = field(default_factory=dict)
     """Some changes by kind, of a dry run."""
     estimate: Estimate | None = None
@@ -73,6 +75,7 @@ class Summary:
             "queued": self.sent,
             "waiting": self.waiting,
             "queue_error": self.queue_error,
+            "message": self.message,
         }
         if not self.run_id:
             kept["sample"] = {
@@ -85,6 +88,9 @@ class Summary:
 
 class Reporter:
     """Prints and logs how a run goes: a bar on a terminal, plain lines elsewhere."""
+
+    gives_notice = True
+    """Whether the end of the run is told to who asked for it in the settings."""
 
     def __init__(
         self,
@@ -266,6 +272,8 @@ def summary_lines(summary: Summary) -> list[str]:
         )
         lines.append(f"  {name:<12}" + "".join(f"{number:>11}" for number in numbers))
     lines.append("")
+    if summary.message:
+        return lines + textwrap.wrap(summary.message, WIDTH) + _problem_lines(summary)
     if is_apply and statistics.updated == 0:
         lines.append("Nothing had to be changed.")
     if statistics.records.later_versions:

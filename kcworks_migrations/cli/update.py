@@ -187,14 +187,9 @@ def _names_to_exclude(path: Path, options: Options) -> frozenset[str]:
     """
     names = plan.read_names(path)
     with opened(db.engine, options.lock_timeout_seconds) as database:
-        unknown = database.transaction(
-            lambda: (
-                database
-                .execute(queries.SELECT_UNKNOWN_NAMES, names=list(names))
-                .scalars()
-                .all()
-            )
-        )
+        query = queries.SELECT_UNKNOWN_NAMES
+        found = database.transaction(database.execute, query, names=list(names))
+        unknown = found.scalars().all()
     if unknown:
         raise click.UsageError(
             f"{path} names what is no record and no community: "

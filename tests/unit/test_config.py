@@ -3,6 +3,7 @@
 """The settings: what is refused and how, and what a run keeps of them."""
 
 import json
+import re
 from dataclasses import fields, replace
 from datetime import date
 
@@ -11,7 +12,15 @@ from click import ClickException
 from flask import Flask
 
 from kcworks_migrations import config
-from kcworks_migrations.config import HOW, PREFIX, Options, defaults, options_from
+from kcworks_migrations.config import (
+    HOW,
+    PREFIX,
+    Notices,
+    Options,
+    defaults,
+    notices_from,
+    options_from,
+)
 from kcworks_migrations.errors import SettingError
 from kcworks_migrations.ext import KCWorksMigrations
 from kcworks_migrations.rules import Filters
@@ -27,6 +36,12 @@ WHOLE_NUMBERS = {
 }
 FLAGS = ("FIRST_VERSIONS_ONLY", "HEALTH_GATES_DATABASE", "VERBOSE")
 WORDS = {"INDEXING": ("created-only", "full")}
+NOTICES = (
+    "NOTICE_RECIPIENTS",
+    "WEBHOOK_URL",
+    "WEBHOOK_SECRET",
+    "WEBHOOK_TIMEOUT_SECONDS",
+)
 
 REFUSED = [
     *((name, v) for name in FIELD_NAMES for v in (None, "", " \n", 7, ["a"], b"a")),
@@ -67,9 +82,9 @@ def value_of(options: Options, name: str):
 
 
 def test_settings_under_test_are_all_there_are():
-    names = {PREFIX + name for name in (*FIELD_NAMES, *WHOLE_NUMBERS, *FLAGS, *WORDS)}
+    names = (*FIELD_NAMES, *WHOLE_NUMBERS, *FLAGS, *WORDS, *NOTICES)
 
-    assert names == set(defaults())
+    assert {PREFIX + name for name in names} == set(defaults())
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
@@ -213,5 +228,36 @@ def test_of_run_is_what_json_gives_back():
 def test_defaults_are_each_documented_under_their_name():
     source = open(config.__file__, encoding="utf-8").read()
     for name in defaults():
-        after = source.split(f"\n{name} = ")[1].split("\n", 1)[1]
+        after = re.split(rf"\n{name}(?:: .*)? = ", source)[1].split("\n", 1)[1]
         assert after.startswith('"""'), f"{name} has no text under it"
+
+
+def test_notices_are_off_by_default():
+    assert notices_from({}) == Notices((), None, "", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTICE_RECIPIENTS", "operator@example.org"),
+        ("NOTICE_RECIPIENTS", ["operator"]),
+        ("NOTICE_RECIPIENTS", ["operator@example.org\nBcc: all@example.org"]),
+        ("WEBHOOK_URL", "file:///etc/passwd"),
+        ("WEBHOOK_URL", "https://example.org/without-a-secret"),
+        ("WEBHOOK_SECRET", ""),
+        ("WEBHOOK_TIMEOUT_SECONDS", 0),
+    ],
+)
+def test_wrong_settings_of_notices_are_refused_at_the_start(name, value):
+    with pytest.raises(SettingError):
+        options_from({PREFIX + name: value})
+
+
+def test_the_secret_is_not_told():
+    config = {PREFIX + "WEBHOOK_SECRET": 123456789}
+    with pytest.raises(SettingError) as raised:
+        notices_from(config)
+    assert "123456789" not in str(raised.value)
+    secret = {PREFIX + "WEBHOOK_SECRET": "hush", PREFIX + "WEBHOOK_URL": "http://h"}
+    assert "hush" not in repr(notices_from(secret))
+    assert "hush" not in repr(options_from(secret).of_run())
