@@ -26,6 +26,9 @@ PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 LOCK_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 """How long to wait after each try to get the advisory lock."""
 
+TABLES_REVISION = "a94c06be7d15"
+"""The revision that makes the tables of this package, and changes no date."""
+
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
 
@@ -120,10 +123,15 @@ class BatchSize:
 
 def missing_table(table: str) -> InstanceError:
     """Make the error for a table that is absent."""
-    return InstanceError(
-        f"The database has no table {table}.",
-        "bring the instance up to date with `invenio alembic upgrade`.",
-    )
+    todo = "bring the instance up to date with `invenio alembic upgrade`."
+    if table == queries.RUNS:
+        todo = (
+            "`invenio alembic upgrade kcworks_migrations@head` makes this package's"
+            f" tables and changes the dates; `invenio alembic upgrade {TABLES_REVISION}`"
+            " makes the tables alone, and `invenio kcworks-created-dates update"
+            " --dry-run` needs none."
+        )
+    return InstanceError(f"The database has no table {table}.", todo)
 
 
 def is_lock_timeout(error: BaseException) -> bool:
@@ -139,7 +147,9 @@ def said_by(error: DBAPIError) -> str:
 
 
 @contextmanager
-def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
+def opened(
+    engine: Engine, lock_timeout_seconds: int, needs_ledger: bool = True
+) -> Generator[Database]:
     """Open a connection of its own for reading and short writes, without the lock.
 
     Raises:
@@ -154,7 +164,7 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     try:
         with engine.connect() as connection:
             database = Database(connection, lock_timeout_seconds)
-            database.transaction(_check_tables, database)
+            database.transaction(_check_tables, database, needs_ledger)
             yield database
     except DBAPIError as error:
         raise DatabaseFailedError(said_by(error)) from error
@@ -192,14 +202,8 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             database.close()
 
 
-def _check_tables(database: Database) -> None:
-    wanted = (
-        queries.RECORDS,
-        queries.COMMUNITIES,
-        queries.DRAFTS,
-        queries.MEMBERSHIPS,
-        "kcworks_created_dates_run",
-    )
-    for table in wanted:
+def _check_tables(database: Database, needs_ledger: bool) -> None:
+    wanted = [queries.RECORDS, queries.COMMUNITIES, queries.DRAFTS, queries.MEMBERSHIPS]
+    for table in wanted + [queries.RUNS] * needs_ledger:
         if not database.execute(queries.SELECT_TABLE_EXISTS, table=table).scalar():
             raise missing_table(table)

@@ -47,7 +47,8 @@ def try_out(
         if plan_file:
             plan.write_lines(plan_file, kind, decisions)
 
-    with opened(engine, options.lock_timeout_seconds) as database:
+    timeout = options.lock_timeout_seconds
+    with opened(engine, timeout, needs_ledger=False) as database:
         summary = foretell(database, options, reporter, write)
     reporter.end(summary)
     return summary

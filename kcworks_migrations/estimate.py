@@ -46,7 +46,7 @@ class Changed:
     """The ids that would change, kept by the database in a table that nobody sees."""
 
     def __init__(self, database: Database) -> None:
-        """Make the temporary table; it goes with the connection."""
+        """Make the temporary table anew; it goes with the connection."""
         self._database = database
         database.transaction(database.execute, queries.CREATE_CHANGED)
 

@@ -14,6 +14,7 @@ RECORDS = "rdm_records_metadata"
 COMMUNITIES = "communities_metadata"
 DRAFTS = "rdm_drafts_metadata"
 MEMBERSHIPS = "rdm_parents_community"
+RUNS = "kcworks_created_dates_run"
 TABLE_OF_KIND = {"record": RECORDS, "community": COMMUNITIES}
 
 # A `timestamp` column means UTC by Invenio's convention; a `timestamptz` column is an
@@ -117,15 +118,15 @@ _OTHER_CUSTOM_FIELDS = (
 
 # What an incremental run looks at: what was edited since, what an earlier run had a
 # problem with (a lock has gone, a date has passed), and what was rolled back since.
-_SINCE = """
-    AND (CAST(:since AS timestamptz) IS NULL OR t.updated >= {since}
+SINCE = """
+    AND (t.updated >= {since}
          OR t.id IN (SELECT p.entity_id FROM kcworks_created_dates_problem AS p
                      WHERE p.run_id = :since_run_id)
          OR t.id IN (SELECT b.entity_id FROM kcworks_created_dates_backup AS b
                      WHERE b.restored_at >= :since))"""
 COUNT_WITH_FIELD = (
     "SELECT count(*), count(*) FILTER (WHERE t.id <= CAST(:cursor AS uuid))"
-    " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD + _SINCE
+    " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD
 )
 
 # Of the groups only what the rules look at travels: the type of each entry, and the
@@ -162,20 +163,13 @@ _SELECT_COMMUNITIES = (
     + _HAS_FIELD
 )
 # Keyset pages: each is a short query of its own on the primary key.
-_NEXT_PAGE = (
-    _SINCE + " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
+NEXT_PAGE = (
+    " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
     " AND (CAST(:last AS uuid) IS NULL OR t.id <= CAST(:last AS uuid))"
     " ORDER BY t.id LIMIT :limit"
 )
-_BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
-SELECT_PAGE = {
-    "record": _SELECT_RECORDS + _NEXT_PAGE,
-    "community": _SELECT_COMMUNITIES + _NEXT_PAGE,
-}
-SELECT_BY_IDS = {
-    "record": _SELECT_RECORDS + _BY_IDS,
-    "community": _SELECT_COMMUNITIES + _BY_IDS,
-}
+BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
+SELECT_WITH_FIELD = {"record": _SELECT_RECORDS, "community": _SELECT_COMMUNITIES}
 
 # A misspelt name in a list of rows to keep would silently change the row. One pass over
 # each table, in the very values that the names are compared with later.
@@ -454,8 +448,10 @@ SELECT_EMBEDDING = {
 # --- estimating ----------------------------------------------------------------------
 
 # Temporary tables are the session's own: no other one sees them, nothing stays.
+# A pooled connection may have been here before.
 CREATE_CHANGED = text(
-    "CREATE TEMPORARY TABLE kcworks_changed (kind text NOT NULL, id uuid NOT NULL)"
+    "DROP TABLE IF EXISTS pg_temp.kcworks_changed;"
+    " CREATE TEMPORARY TABLE kcworks_changed (kind text NOT NULL, id uuid NOT NULL)"
 )
 INSERT_CHANGED = text(
     "INSERT INTO kcworks_changed SELECT :kind, unnest(CAST(:ids AS uuid[]))"
@@ -482,15 +478,18 @@ SELECT (SELECT count(*) FROM stale)
         SELECT r.id FROM rdm_records_metadata AS r
         WHERE r.json IS NOT NULL AND r.parent_id IN (SELECT id FROM members)) AS r)
 """)
-# Copies with the indexes of the originals; ids of their own leave the sequence alone.
+# A copy with the indexes of the original.
 CREATE_SAMPLE = (
     text(
         "CREATE TEMPORARY TABLE kcworks_sample (LIKE rdm_records_metadata"
         " INCLUDING INDEXES) ON COMMIT DROP"
     ),
+    # The ledger itself is not there before the upgrade.
     text(
-        "CREATE TEMPORARY TABLE kcworks_sample_backup (LIKE"
-        " kcworks_created_dates_backup INCLUDING INDEXES) ON COMMIT DROP"
+        "CREATE TEMPORARY TABLE kcworks_sample_backup (id bigint PRIMARY KEY,"
+        " run_id bigint, kind text, entity_id uuid, label text,"
+        " old_created timestamptz, new_created timestamptz, source_value text,"
+        " changed_at timestamptz, UNIQUE (entity_id, kind, run_id)) ON COMMIT DROP"
     ),
     text(
         "INSERT INTO kcworks_sample SELECT * FROM rdm_records_metadata"

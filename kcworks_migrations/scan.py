@@ -25,10 +25,11 @@ class Scan:
         """Keep where to read and which fields; all rows unless only some since."""
         self._database = database
         self._kind = kind
-        self._since = {
-            "since": since and since.instant,
-            "since_run_id": since and since.run_id,
-        }
+        # Without this part no table of this package is needed, as before the upgrade.
+        self._only_since = queries.SINCE if since else ""
+        self._since: dict[str, Any] = {}
+        if since:
+            self._since = {"since": since.instant, "since_run_id": since.run_id}
         self._fields = (
             {
                 "field": options.record_date_field,
@@ -43,7 +44,7 @@ class Scan:
         """Count the rows, and those of them up to the cursor."""
         rows = self._database.execute_on(
             self._kind,
-            queries.COUNT_WITH_FIELD,
+            queries.COUNT_WITH_FIELD + self._only_since,
             field=self._fields["field"],
             cursor=cursor,
             **self._since,
@@ -65,7 +66,7 @@ class Scan:
             The rows by ascending primary key; none at the end of the table.
         """
         return self._read(
-            queries.SELECT_PAGE[self._kind],
+            self._only_since + queries.NEXT_PAGE,
             cursor=cursor,
             limit=limit,
             last=last,
@@ -74,9 +75,10 @@ class Scan:
 
     def by_ids(self, ids: Sequence[str]) -> list[Row]:
         """Read the rows with these primary keys that still have the field."""
-        return self._read(queries.SELECT_BY_IDS[self._kind], ids=list(ids))
+        return self._read(queries.BY_IDS, ids=list(ids))
 
-    def _read(self, query: str, **values: Any) -> Any:
+    def _read(self, which: str, **values: Any) -> Any:
+        query = queries.SELECT_WITH_FIELD[self._kind] + which
         rows = self._database.execute_on(self._kind, query, **self._fields, **values)
         return [_RECEIVE[self._kind](*row) for row in rows.fetchall()]
 

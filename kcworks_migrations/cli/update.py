@@ -186,7 +186,8 @@ def _names_to_exclude(path: Path, options: Options) -> frozenset[str]:
         UsageError: A name is none of a record or community.
     """
     names = plan.read_names(path)
-    with opened(db.engine, options.lock_timeout_seconds) as database:
+    timeout = options.lock_timeout_seconds
+    with opened(db.engine, timeout, needs_ledger=False) as database:
         query = queries.SELECT_UNKNOWN_NAMES
         found = database.transaction(database.execute, query, names=list(names))
         unknown = found.scalars().all()

@@ -193,6 +193,28 @@ def test_dry_run_counts_the_documents_that_are_then_sent(instance, invoke):
     assert told["estimate"]["documents"] == done["queued"] > 200
 
 
+def test_dry_run_needs_no_table_of_ours(instance, invoke, tmp_path):
+    """An operator looks before the upgrade, which makes the tables."""
+    instance.many(40, 4)
+    told = json.loads(invoke("update", "--dry-run", "--json").stdout)
+    names = ("run", "backup", "problem")
+    for name in names:
+        instance.execute(f"ALTER TABLE {OURS}{name} RENAME TO hidden_{name}")
+    try:
+        plan = tmp_path / "plan.jsonl"
+        result = invoke("update", "--dry-run", "--json", "--save-plan", plan)
+        refused = [invoke("update", "--yes"), invoke("rehearse", "--yes")]
+    finally:
+        for name in names:
+            instance.execute(f"ALTER TABLE hidden_{name} RENAME TO {OURS}{name}")
+    document = json.loads(result.stdout)
+    assert document["statistics"] == told["statistics"]
+    assert document["estimate"]["rows"] == len(plan.read_text().splitlines()) > 0
+    for refusal in refused:
+        assert refusal.exit_code == 2
+        assert "invenio alembic upgrade a94c06be7d15` makes the" in refusal.output
+
+
 # --- plans ---------------------------------------------------------------------------
 
 
