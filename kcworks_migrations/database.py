@@ -127,9 +127,9 @@ def missing_table(table: str) -> InstanceError:
     if table == queries.RUNS:
         todo = (
             "`invenio alembic upgrade kcworks_migrations@head` makes this package's"
-            f" tables and changes the dates; `invenio alembic upgrade {TABLES_REVISION}`"
-            " makes the tables alone, and `invenio kcworks-created-dates update"
-            " --dry-run` needs none."
+            " tables and changes the dates;"
+            f" `invenio alembic upgrade {TABLES_REVISION}` makes the tables alone, and"
+            " `invenio kcworks-created-dates update --dry-run` needs none."
         )
     return InstanceError(f"The database has no table {table}.", todo)
 

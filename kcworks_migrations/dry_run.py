@@ -14,8 +14,8 @@ from . import ledger, plan
 from .config import Options
 from .database import Database, opened, said_by
 from .estimate import Changed
-from .report import Reporter, Summary
-from .rules import Change, Decision
+from .report import PROBLEMS_SHOWN, Reporter, Summary
+from .rules import Change, Decision, Problem
 from .statistics import Statistics
 from .upgrade import Upgrade
 
@@ -73,6 +73,8 @@ def foretell(
 
     def note_changes(kind: str, decisions: list[Decision]) -> None:
         note(kind, decisions)
+        problems = [d for d in decisions if isinstance(d, Problem)]
+        summary.problems += problems[: PROBLEMS_SHOWN - len(summary.problems)]
         changes = [d for d in decisions if isinstance(d, Change)]
         shown = summary.sample.setdefault(kind, [])
         shown += changes[: SAMPLE_ROWS - len(shown)]

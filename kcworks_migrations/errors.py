@@ -11,6 +11,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── DatabaseFailedError        the database failed before a run began
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
+    ├── NotConfirmedError          somebody was asked and said no
     ├── TasksNotQueuedError        the broker takes no tasks
     ├── RunIncompleteError         a run stopped early and can be continued
     │   └── RunInterruptedError    because it was asked to
@@ -18,13 +19,36 @@ r"""The errors of this package; each one tells the next safe step.
     └── LedgerMismatchError        the database did not do what was asked of it
 """
 
+import re
+import sys
+import textwrap
 from datetime import datetime
+from typing import IO, Any
 
-from click import ClickException
+import click
+
+WIDTH = 80
 
 
-class CreatedDatesError(ClickException):
+def wrapped(text: str, width: int = WIDTH) -> list[str]:
+    """Break text into lines; what stands between backticks is never broken."""
+    glued = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\xa0"), text)
+    parts = textwrap.wrap(glued, width, break_on_hyphens=False, break_long_words=False)
+    return [part.replace("\xa0", " ") for part in parts]
+
+
+class CreatedDatesError(click.ClickException):
     """Base of all errors; click prints its message alone, without a traceback."""
+
+    exit_code = 3
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message: one line in a log, whole words on a terminal."""
+        message = f"Error: {self.format_message()}"
+        if sys.stderr.isatty():
+            lines = [line for part in message.split("\n") for line in wrapped(part)]
+            message = "\n".join(lines)
+        click.echo(message, file=file or sys.stderr)
 
 
 class LegacyDateError(CreatedDatesError):
@@ -63,8 +87,6 @@ class InstanceError(CreatedDatesError):
 class DatabaseFailedError(CreatedDatesError):
     """The database failed where no run was at work; nothing is lost."""
 
-    exit_code = 3
-
     def __init__(self, fact: str) -> None:
         """Repeat what the database said."""
         super().__init__(
@@ -95,8 +117,6 @@ class RunInProgressError(CreatedDatesError):
 
 class RunIncompleteError(CreatedDatesError):
     """A run could not finish; what it did is kept and the same command goes on."""
-
-    exit_code = 3
 
     def __init__(self, run_id: int | None, fact: str) -> None:
         """Say which run stopped, none for work without a run row, and why."""
@@ -133,8 +153,6 @@ class PlanError(CreatedDatesError):
 class ReindexingStoppedError(CreatedDatesError):
     """The broker or OpenSearch failed, or somebody asked to stop."""
 
-    exit_code = 3
-
     def __init__(self, fact: str, is_drained: bool) -> None:
         """Say why; what goes on must not send everything again."""
         command = "invenio kcworks-created-dates reindex" + " --wait" * is_drained
@@ -144,10 +162,18 @@ class ReindexingStoppedError(CreatedDatesError):
         )
 
 
+class NotConfirmedError(CreatedDatesError):
+    """Whoever was asked did not say yes."""
+
+    def __init__(self) -> None:
+        """Say that nothing happened."""
+        super().__init__(
+            "Nothing was changed. To go on, run the same command again and answer y."
+        )
+
+
 class TasksNotQueuedError(CreatedDatesError):
     """The broker takes no tasks; nothing was touched."""
-
-    exit_code = 3
 
     def __init__(self, fact: str) -> None:
         """Repeat what the broker or the result backend said."""

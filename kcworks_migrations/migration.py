@@ -7,6 +7,8 @@ which the same call goes on after any failure.
 """
 
 import gc
+import logging
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -175,7 +177,7 @@ def _working(
     That only informs: a run that could not be marked is continued just the same.
 
     Raises:
-        RunIncompleteError: The database failed.
+        RunIncompleteError: The database failed, or something else.
     """
     # The loaded application is hundreds of thousands of objects that live as long as
     # the process. Taking them out of the collector's sight while rows stream through
@@ -193,9 +195,7 @@ def _working(
     except BaseException as error:
         is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
         status = "interrupted" if is_interrupt else "errored"
-        fact = escape(str(error)) or type(error).__name__
-        if isinstance(error, DBAPIError):
-            fact = said_by(error)
+        fact = said_by(error) if isinstance(error, DBAPIError) else escape(str(error))
         # Whatever the transaction holds is given up first, the row of the run too.
         database.close()
         stopped = Summary(run.id, action, status, run.statistics)
@@ -209,18 +209,29 @@ def _working(
                 )
         except CreatedDatesError:
             pass
-        told: BaseException = error
-        if isinstance(error, DBAPIError):
-            told = RunIncompleteError(run.id, f"the database says: {fact}.")
-        elif not isinstance(error, CreatedDatesError):
-            told = RunIncompleteError(run.id, f"{fact.rstrip('.')}.")
+        told = _told(run.id, error, fact, reporter)
         stopped.message = str(told)
         notices.send(stopped, reporter)
-        if isinstance(error, DBAPIError):
-            raise told from error
-        raise
+        raise told from (None if told is error else error)
     finally:
         gc.unfreeze()
+
+
+def _told(
+    run_id: int, error: BaseException, fact: str, reporter: Reporter
+) -> BaseException:
+    """Give the error that tells the next safe step."""
+    if isinstance(error, DBAPIError):
+        return RunIncompleteError(run_id, f"the database says: {fact}.")
+    if isinstance(error, KeyboardInterrupt):
+        return RunInterruptedError(run_id, "Ctrl-C")
+    if isinstance(error, CreatedDatesError) or not isinstance(error, Exception):
+        return error
+    # A defect of this package, or of what it calls: whoever reports it needs the trace.
+    trace = "".join(traceback.format_exception(error)).splitlines()
+    reporter.line("\n".join(map(escape, trace)), logging.ERROR)
+    name = type(error).__name__
+    return RunIncompleteError(run_id, f"{name}: {fact.rstrip('.')}.")
 
 
 def _found_so_far(database: Database, run_id: int) -> tuple[Statistics, list[Problem]]:

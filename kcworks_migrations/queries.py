@@ -555,6 +555,18 @@ SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_creat
 FROM kcworks_created_dates_backup
 WHERE label = :label OR entity_id::text = :label ORDER BY id
 """)
+SELECT_PROBLEMS_OF = text("""
+SELECT run_id, kind, entity_id::text AS entity_id, label, reason, value, found_at
+FROM kcworks_created_dates_problem
+WHERE label = :label OR entity_id::text = :label ORDER BY id
+""")
+# No index has the PIDs: one pass over the table.
+SELECT_NAMED = {
+    "record": "SELECT t.id::text FROM {table} AS t"
+    " WHERE t.json->>'id' = :label OR t.id::text = :label",
+    "community": "SELECT t.id::text FROM {table} AS t"
+    " WHERE t.slug = :label OR t.id::text = :label",
+}
 SELECT_PRESENT = (
     "SELECT " + _CREATED + " FROM {table} AS t WHERE t.id = CAST(:id AS uuid)"
 )

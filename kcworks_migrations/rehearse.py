@@ -136,6 +136,7 @@ def rehearse(
     """
     result, choice = Rehearsal(), Choice()
     with opened(engine, options.lock_timeout_seconds) as database:
+        reporter.line("Rehearsal: looking for rows")
         result.forecast = foretell(database, options, reporter, choice.note).estimate
         chosen = choice.rows(database, limit)
         before = _row_sums(database, chosen)
@@ -151,6 +152,7 @@ def rehearse(
 
     def index(is_there: bool) -> float:
         start = time.monotonic()
+        reporter.line("Rehearsal: indexing them, and looking")
         drained = drain(Gate(options, quiet, check_interrupt), quiet, check_interrupt)
         result.documents += drained.indexed
         if drained.error or drained.refused:
@@ -162,10 +164,12 @@ def rehearse(
             _compare_documents(result, database, chosen)
         return time.monotonic() - start
 
+    reporter.line(f"Rehearsal: changing {result.rows} of these rows")
     result.run_id = migration.apply(engine, "rehearse", options, quiet).run_id
     try:
         seconds = index(is_there=True)
     finally:
+        reporter.line("Rehearsal: putting them back")
         back = migration.revert(engine, "rehearse", Selection(result.run_id), quiet)
     seconds += index(is_there=False)
     if result.forecast and result.documents:

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from .dates import show
+from .errors import WIDTH, wrapped
 from .estimate import Estimate
 from .ledger import Restoration
 from .rules import REASONS, Change, Decision, Problem
@@ -28,8 +29,6 @@ logger = logging.getLogger("kcworks_migrations")
 logger.addHandler(logging.NullHandler())
 
 PROBLEMS_SHOWN = 10
-
-WIDTH = 80
 
 CONSEQUENCES = (
     (range(0, 13), "BibTeX citations now carry the year of the true date."),
@@ -189,8 +188,11 @@ class Reporter:
             return ""
         return f", {progress['rate']:.0f} a second, {left:.0f} s left"
 
-    def decisions(self, kind: str, decisions: list[Decision]) -> None:
-        """Log each decision of a batch that was committed."""
+    def decisions(
+        self, kind: str, decisions: list[Decision], is_dry_run: bool = False
+    ) -> None:
+        """Log each decision of a batch that was committed, or would have been."""
+        verb = "Would update" if is_dry_run else "Updated"
         has_details = self._is_verbose or logger.isEnabledFor(logging.DEBUG)
         for d in decisions:
             if isinstance(d, Problem):
@@ -200,7 +202,7 @@ class Reporter:
                 continue
             elif isinstance(d, Change):
                 self._detail(
-                    f"Updated {kind} {d.label} from {show(d.old_created)}"
+                    f"{verb} {kind} {d.label} from {show(d.old_created)}"
                     f" to {show(d.new_created)}"
                 )
             else:
@@ -273,7 +275,7 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(f"  {name:<12}" + "".join(f"{number:>11}" for number in numbers))
     lines.append("")
     if summary.message:
-        return lines + textwrap.wrap(summary.message, WIDTH) + _problem_lines(summary)
+        return lines + wrapped(summary.message) + _problem_lines(summary)
     if is_apply and statistics.updated == 0:
         lines.append("Nothing had to be changed.")
     if statistics.records.later_versions:
@@ -295,7 +297,11 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append("  invenio kcworks-created-dates reindex")
     if not summary.run_id:
         lines += _preview_lines(summary)
-        lines.append("Nothing was written: this is what an update would do.")
+        lines += [
+            "Nothing was written: this is what an update would do. To do it:",
+            "  invenio alembic upgrade kcworks_migrations@head",
+            "or, when that was done before, the same command without --dry-run.",
+        ]
     elif statistics.updated:
         if is_apply:
             lines.append("What else changes (more in the README):")
@@ -345,16 +351,14 @@ def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
     problems = counted(summary.statistics.errors, "problem")
-    if not summary.run_id:
-        return [f"{problems} would be listed."]
     lines = [f"{problems}; nothing was guessed:"]
     lines += [line for problem in summary.problems for line in problem_lines(problem)]
     more = summary.statistics.errors - len(summary.problems)
     if more > 0:
         lines.append(f"  ... and {more} more")
-    lines.append(
-        f"All of them: invenio kcworks-created-dates problems --run {summary.run_id}"
-    )
+    if summary.run_id:
+        command = f"invenio kcworks-created-dates problems --run {summary.run_id}"
+        lines.append(f"All of them: {command}")
     return lines
 
 

@@ -26,7 +26,6 @@ class TaskReporter(Reporter):
         """Report for a task."""
         super().__init__(options.verbose, on_progress=self._tell)
         self._task: Task | None = task
-        self._is_dry_run = options.is_dry_run
         self.problems: list[Problem] = []
         """Of a dry run, which has none in the table; as many as are listed."""
 
@@ -34,10 +33,12 @@ class TaskReporter(Reporter):
         """Log a line."""
         logger.log(level, message)
 
-    def decisions(self, kind: str, decisions: list[Decision]) -> None:
+    def decisions(
+        self, kind: str, decisions: list[Decision], is_dry_run: bool = False
+    ) -> None:
         """Log each decision of a batch."""
-        super().decisions(kind, decisions)
-        if self._is_dry_run:
+        super().decisions(kind, decisions, is_dry_run)
+        if is_dry_run:
             found = [d for d in decisions if isinstance(d, Problem)]
             self.problems += found[: ERRORS_LISTED - len(self.problems)]
 

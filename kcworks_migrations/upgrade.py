@@ -139,7 +139,7 @@ class Upgrade:
             self.run, decided, decisions = self._database.transaction(work)
         self._note_oldest(decided)
         self._note(kind, decisions)
-        self._reporter.decisions(kind, decisions)
+        self._reporter.decisions(kind, decisions, self._options.is_dry_run)
         self._reporter.advance(len(decisions))
         return bool(decisions)
 

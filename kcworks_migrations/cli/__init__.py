@@ -20,9 +20,16 @@ from .verify import verify
 def created_dates() -> None:
     """The true created dates of imported records and communities.
 
-    The dates are changed by `invenio alembic upgrade` and put back by
-    `invenio alembic downgrade kcworks_migrations@-1`.
-    """
+    \b
+    Before: check, update --dry-run, rehearse
+    Do it:  invenio alembic upgrade kcworks_migrations@head
+    After:  status, problems, verify
+    Undo:   invenio alembic downgrade kcworks_migrations@-1
+
+    Exit status of all: 0 done, 1 done with problems (or no-go, not right), 2 wrong
+    usage or setting, 3 stopped early or failed and can be continued, 4 another run
+    is at work.
+    """  # noqa: D301 - click reads the escape
 
 
 COMMANDS = (

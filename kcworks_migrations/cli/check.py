@@ -3,9 +3,7 @@
 """``check``: go or no-go before the deploy."""
 
 import os
-import re
 import sys
-import textwrap
 
 import click
 from flask.cli import with_appcontext
@@ -13,7 +11,8 @@ from invenio_db import db
 
 from ..checks import check as look
 from ..checks.line import Line
-from ..report import WIDTH, counted
+from ..errors import WIDTH, wrapped
+from ..report import counted
 from .common import echo_json
 
 COLORS = {"fine": "green", "warning": "yellow", "stop": "red"}
@@ -79,14 +78,8 @@ def text_of(line: Line) -> str:
     told = [f"{line.name.replace('_', ' ')}: {line.fact}"]
     if line.what_to_do:
         told.append(f"To do: {line.what_to_do}")
-    parts = [part for text in told for part in _wrapped(text)]
+    parts = [part for text in told for part in wrapped(text, WIDTH - INDENT)]
     level = f"{line.level:<{INDENT}}"
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         level = click.style(level, fg=COLORS[line.level])
     return f"\n{' ' * INDENT}".join([level + parts[0], *parts[1:]])
-
-
-def _wrapped(text: str) -> list[str]:
-    glued = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\xa0"), text)
-    parts = textwrap.wrap(glued, WIDTH - INDENT, break_on_hyphens=False)
-    return [part.replace("\xa0", " ") for part in parts]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..errors import NotConfirmedError
 from ..report import Summary
 
 
@@ -22,13 +23,20 @@ def ask(what: str, question: str, is_answered: bool) -> None:
 
     Raises:
         UsageError: There is nobody to ask.
+        NotConfirmedError: The answer was no.
     """
     click.echo(what, err=True)
     if is_answered:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("Without a terminal to ask on, --yes is needed.")
-    click.confirm(question, abort=True, err=True)
+    try:
+        is_confirmed = click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-C at the question
+        click.echo(err=True)
+        is_confirmed = False
+    if not is_confirmed:
+        raise NotConfirmedError
 
 
 def echo_json(document: Any) -> None:

@@ -28,9 +28,10 @@ from .common import ask, echo_json
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_appcontext
 def rehearse(limit: int, is_json: bool, yes: bool) -> None:
-    """Change some real rows, index, verify, put all back, verify; then forecast.
+    """Try a few real rows, there and back, and forecast the whole.
 
-    Drains the indexing queues here. Leaves nothing behind but a run that says so. The
+    Changes them, indexes, verifies, puts all back and verifies again. Drains the
+    indexing queues here. Leaves nothing behind but a run that says so. The
     exit status is 0 when everything was as it should be, else 1.
 
     \b
@@ -39,8 +40,8 @@ def rehearse(limit: int, is_json: bool, yes: bool) -> None:
     """  # noqa: D301 - click reads the escape
     options = options_from(current_app.config)
     ask(
-        f"This changes created of up to {limit} rows, indexes them, and puts them back"
-        " at once.\nUsers may see the new dates for a moment.",
+        f"This changes created of up to {limit} rows, indexes them, and puts them back."
+        "\nUsers may see the new dates for a moment.",
         "Go on?",
         yes,
     )

@@ -19,7 +19,8 @@ from ..config import options_from
 from ..database import Database, opened
 from ..dates import show as show_instant
 from ..names import INDEXER_OF_KIND
-from ..rules import escape
+from ..report import problem_lines
+from ..rules import Problem, escape
 from .common import echo_json
 
 INDEX_TIMEOUT_SECONDS = 5
@@ -30,7 +31,7 @@ INDEX_TIMEOUT_SECONDS = 5
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
 @with_appcontext
 def show(name: str, is_json: bool) -> None:
-    """Show what happened to the date of one record or community.
+    """Show the history of one record's or community's date.
 
     Also its UUID finds it. What the database and the index hold now comes last.
 
@@ -41,25 +42,51 @@ def show(name: str, is_json: bool) -> None:
     \f
 
     Raises:
-        ClickException: The ledger has no entry of it.
+        UsageError: There is no such record or community, and never was one.
     """  # noqa: D301 - click reads the escapes
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        entries = d.transaction(
-            lambda: d.execute(queries.SELECT_HISTORY, label=name).mappings().all()
+        found = d.transaction(_read, d, name)
+        ids = dict.fromkeys(
+            (row["kind"], row["entity_id"]) for rows in found.values() for row in rows
         )
-        ids = dict.fromkeys((entry["kind"], entry["entity_id"]) for entry in entries)
-        present = [_present(d, kind, id) for kind, id in ids]
-    if not entries:
-        raise click.ClickException(f"No date of {escape(name)} was ever changed.")
+        present = [_present(d, kind, id) for kind, id in ids if kind != "group"]
+    if not present:
+        raise click.UsageError(f"No record and no community is named {escape(name)}.")
+    entries, problems = found["entries"], found["problems"]
     if is_json:
-        echo_json({"entries": [dict(entry) for entry in entries], "present": present})
+        echo_json({"entries": entries, "problems": problems, "present": present})
         return
     for entry in entries:
         click.echo("\n".join(_lines(entry)))
+    for p in problems:
+        words = (p["label"], p["kind"], p["reason"], p["value"])
+        problem = Problem(p["entity_id"], *words)
+        click.echo(f"Run {p['run_id']}: a problem, {show_instant(p['found_at'])}")
+        click.echo("\n".join(problem_lines(problem)))
+    if not entries:
+        click.echo("Its date was never changed by this package.")
     for now in present:
         click.echo(f"Now: {now['kind']} {now['entity_id']}")
         click.echo(f"  in the database {now['database'] or 'none, the row is gone'}")
         click.echo(f"  in the index    {now['index']}")
+
+
+def _read(database: Database, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Read what is known by a name: entries, problems, and the rows themselves."""
+
+    def read(query: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in database.execute(query, label=name).mappings()]
+
+    rows = [
+        {"kind": kind, "entity_id": row[0]}
+        for kind, query in queries.SELECT_NAMED.items()
+        for row in database.execute_on(kind, query, label=name)
+    ]
+    return {
+        "entries": read(queries.SELECT_HISTORY),
+        "problems": read(queries.SELECT_PROBLEMS_OF),
+        "rows": rows,
+    }
 
 
 def _lines(e: Mapping[str, Any]) -> list[str]:

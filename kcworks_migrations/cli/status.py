@@ -27,7 +27,9 @@ COMMAND = "invenio kcworks-created-dates"
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
 @with_appcontext
 def status(is_json: bool) -> None:
-    """Show the runs, what stands of them, what waits, and what to do next.
+    """Show the runs, what waits, and what to do next.
+
+    Also whether a run is at work and how far it is, and what can be rolled back.
 
     \b
     Example:
@@ -91,7 +93,8 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
 
 def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
     task = f" (task {run['task_id']})" if run["task_id"] else ""
-    lines = [f"Run {run['id']}: {run['action']} from {run['origin']}, {run['status']}"]
+    origin = f" from {run['origin']}" if run["origin"] != run["action"] else ""
+    lines = [f"Run {run['id']}: {run['action']}{origin}, {run['status']}"]
     if task:
         lines.append(f"  Celery{task}")
     lines.append(f"  {show(run['started_at'])} to {show(run['finished_at'])}")
@@ -105,7 +108,7 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
         )
     if is_last or run["status"] != "succeeded":
         statistics = Statistics.from_dict(run["statistics"])
-        verb = "updated" if run["action"] == "apply" else "restored"
+        verb = "restored" if run["action"] == "revert" else "updated"
         for name in ("records", "communities"):
             tally = getattr(statistics, name)
             lines.append(
@@ -118,12 +121,17 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
 
 def _next(found: Mapping[str, Any]) -> list[str]:
     """Tell the next safe step."""
-    runs = found["runs"]
-    if not runs:
-        return [f"{COMMAND} check", f"{COMMAND} update --dry-run"]
-    last = runs[0]
+    runs = [run for run in found["runs"] if run["action"] != "rehearse"]
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
+    if not runs:
+        return [
+            f"{COMMAND} check",
+            f"{COMMAND} update --dry-run",
+            f"{COMMAND} rehearse",
+            "invenio alembic upgrade kcworks_migrations@head",
+        ]
+    last = runs[0]
     if last["status"] in ("killed", "interrupted", "errored"):
         return ["the same command again; it goes on where the run stopped"]
     steps = []

@@ -19,10 +19,11 @@ LOOK_SECONDS = 0.5
 @click.command()
 @with_appcontext
 def stop() -> None:
-    """Ask the run that is at work, wherever it is, to stop after its batch.
+    """Stop the run that is at work, after its batch.
 
-    Waits until it has. Ctrl-C ends the waiting and leaves the request as it is. The
-    same command that began the run goes on with it later.
+    It may be anywhere: a terminal, a deploy, a worker. Waits until it has
+    stopped; Ctrl-C ends the waiting and leaves the request as it is. The same command
+    that began the run goes on with it later.
 
     \b
     Example:

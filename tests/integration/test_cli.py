@@ -83,7 +83,7 @@ def test_problems_as_lines_json_and_csv(instance, invoke):
 def test_show_tells_the_history_of_a_date(instance, invoke):
     record = instance.record(LEGACY, [{"group_identifier": "7"}], label="abc-12")
     instance.community("7", slug="medieval")
-    assert invoke("show", "abc-12").exit_code == 1
+    assert "never changed" in invoke("show", "abc-12").output
     invoke("update", "--yes")
     invoke("rollback", "--yes")
     for label in ("abc-12", record):
@@ -97,6 +97,20 @@ def test_show_tells_the_history_of_a_date(instance, invoke):
     assert entry["source_record_id"] == record
     assert present["database"] == "2024-05-01 12:00:00.123456 UTC"
     assert present["index"] == "none"
+
+
+def test_show_tells_why_a_date_was_not_changed(instance, invoke):
+    bad = instance.record("yesterday", ["no group"], label="bad-1")
+    invoke("update", "--yes")
+    output = invoke("show", "bad-1").output
+    assert "  - record bad-1: not ISO 8601 in UTC: yesterday" in output
+    assert "  - group bad-1: a group is not an object" in output
+    assert "never changed" in output
+    assert "in the database 2024-05-01 12:00:00.123456 UTC" in output
+    document = json.loads(invoke("show", bad, "--json").output)
+    assert {p["kind"] for p in document["problems"]} == {"record", "group"}
+    assert [p["kind"] for p in document["present"]] == ["record"]
+    assert invoke("show", "nobody").exit_code == 2
 
 
 def test_status_shows_runs_and_what_waits(instance, invoke):

@@ -15,7 +15,7 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import text
 
 from kcworks_migrations import notices, upgrade
-from kcworks_migrations.errors import RunIncompleteError
+from kcworks_migrations.errors import RunIncompleteError, RunInterruptedError
 
 LEGACY = "2016-02-29T13:11:39Z"
 SECRET = "between you and me"
@@ -140,7 +140,7 @@ def test_a_mail_tells_of_a_run_that_stopped(instance, inbox, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterruptedError):
         instance.upgrade()
     (mail,) = inbox
     assert mail["Subject"].endswith("interrupted")

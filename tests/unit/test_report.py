@@ -145,7 +145,7 @@ def test_summary_lines_of_dry_run_say_that_nothing_was_written():
 
     assert "Update of created dates: dry run" in text
     assert "Nothing was written" in text
-    assert "3 problems would be listed." in text
+    assert "3 problems; nothing was guessed:" in text
     assert "--run" not in text
     assert "downgrade" not in text
 
