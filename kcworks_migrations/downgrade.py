@@ -13,7 +13,7 @@ from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
 from .interrupt import pause
 from .ledger import Restoration
-from .report import Reporter
+from .report import Reporter, counted
 from .rules import Decision, Problem, Skip
 
 KINDS = ("community", "record")
@@ -75,7 +75,7 @@ class Downgrade:
         """
         standing = self._standing()
         self._reporter.line("Starting restoration of created dates")
-        self._reporter.line(f"Found {standing} changes to restore")
+        self._reporter.line(f"Found {counted(standing, 'change')} to restore")
         with self._reporter.progress("changes", standing, 0):
             for seconds in (*PAUSES_SECONDS, None):
                 for run_id in self._runs():

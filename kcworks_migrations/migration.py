@@ -76,14 +76,18 @@ def apply(
             "records",
             task_id,
         )
-        with _working(engine, database, run, "apply", reporter) as check_interrupt:
+        summary = Summary(run.id, "apply", "running", run.statistics, origin=origin)
+        with _working(engine, database, summary, reporter) as check_interrupt:
             if run.is_resumed:
                 reporter.line(f"Run {run.id} goes on where it stopped ({run.phase})")
             between = health.between_batches(options, run.id, reporter, check_interrupt)
             work = Upgrade(database, options, run, reporter, between)
             work.do()
             gate = health.Gate(options, reporter, check_interrupt)
-            return _finish(database, work.run, "apply", reporter, gate, check_interrupt)
+            _finish(database, work.run, summary, reporter, gate, check_interrupt)
+    # Behind the lock: nobody waits for a mail server.
+    notices.send(summary, reporter)
+    return summary
 
 
 def revert(
@@ -125,7 +129,8 @@ def revert(
             return ledger.begin_run(database, "revert", origin, kept, "records")
 
         run = database.transaction(begin)
-        with _working(engine, database, run, "revert", reporter) as check_interrupt:
+        summary = Summary(run.id, "revert", "running", run.statistics, origin=origin)
+        with _working(engine, database, summary, reporter) as check_interrupt:
             between = health.between_batches(options, run.id, reporter, check_interrupt)
             work = Downgrade(database, options, run, reporter, between, selection)
             standing = work.do()
@@ -135,9 +140,10 @@ def revert(
                     run.id, f"{standing} rows were held by somebody each time."
                 )
             gate = health.Gate(options, reporter, check_interrupt)
-            return _finish(
-                database, work.run, "revert", reporter, gate, check_interrupt
-            )
+            _finish(database, work.run, summary, reporter, gate, check_interrupt)
+    # Behind the lock: nobody waits for a mail server.
+    notices.send(summary, reporter)
+    return summary
 
 
 def send_waiting(
@@ -168,8 +174,7 @@ def send_waiting(
 def _working(
     engine: Engine,
     database: Database,
-    run: ledger.Run,
-    action: str,
+    summary: Summary,
     reporter: Reporter,
 ) -> Generator[Callable[[], None]]:
     """Write into the run row why it stopped, if it fails and the database takes it.
@@ -179,40 +184,44 @@ def _working(
     Raises:
         RunIncompleteError: The database failed, or something else.
     """
+    run_id = summary.run_id
     # The loaded application is hundreds of thousands of objects that live as long as
     # the process. Taking them out of the collector's sight while rows stream through
     # makes a run about a fifth faster.
     gc.freeze()
     try:
-        with interrupt(run.id) as asked:
+        with interrupt(run_id) as asked:
 
             def check() -> None:
                 asked.check()
-                if database.transaction(ledger.is_stop_requested, database, run.id):
-                    raise RunInterruptedError(run.id, "the command stop")
+                if database.transaction(ledger.is_stop_requested, database, run_id):
+                    raise RunInterruptedError(run_id, "the command stop")
 
             yield check
     except BaseException as error:
         is_interrupt = isinstance(error, RunInterruptedError | KeyboardInterrupt)
-        status = "interrupted" if is_interrupt else "errored"
+        summary.status = "interrupted" if is_interrupt else "errored"
         fact = said_by(error) if isinstance(error, DBAPIError) else escape(str(error))
         # Whatever the transaction holds is given up first, the row of the run too.
         database.close()
-        stopped = Summary(run.id, action, status, run.statistics)
         try:
             with opened(engine, lock_timeout_seconds=1) as marking:
                 if is_lock_timeout(error):
                     fact += f" ({marking.transaction(_lock_holders, marking)})"
-                marking.transaction(ledger.stop_run, marking, run.id, status, fact)
-                stopped.statistics, stopped.problems = marking.transaction(
-                    _found_so_far, marking, run.id
+                marking.transaction(
+                    ledger.stop_run, marking, run_id, summary.status, fact
+                )
+                summary.statistics, summary.problems = marking.transaction(
+                    _found_so_far, marking, run_id
                 )
         except CreatedDatesError:
             pass
-        told = _told(run.id, error, fact, reporter)
-        stopped.message = str(told)
-        notices.send(stopped, reporter)
-        raise told from (None if told is error else error)
+        told = _told(run_id, error, fact, reporter)
+        summary.message = str(told)
+        notices.send(summary, reporter)
+        if told is error:
+            raise
+        raise told from error
     finally:
         gc.unfreeze()
 
@@ -251,11 +260,11 @@ def _lock_holders(database: Database) -> str:
 def _finish(
     database: Database,
     run: ledger.Run,
-    action: str,
+    summary: Summary,
     reporter: Reporter,
     gate: health.Gate,
     check_interrupt: Callable[[], None],
-) -> Summary:
+) -> None:
     """Queue the reindexing, end the run and print what it did."""
     waiting = database.transaction(ledger.count_waiting, database)
     with reporter.progress("queue", waiting, 0):
@@ -276,16 +285,9 @@ def _finish(
         stored = ledger.problems(database, run.id, limit=PROBLEMS_SHOWN)
         return [problem for _, problem in stored]
 
-    summary = Summary(
-        run_id=run.id,
-        action=action,
-        status="succeeded",
-        statistics=run.statistics,
-        problems=database.transaction(end),
-        sent=queued.sent,
-        waiting=queued.waiting,
-        queue_error=queued.error,
-    )
+    summary.statistics = run.statistics
+    summary.problems = database.transaction(end)
+    summary.status = "succeeded"
+    summary.sent, summary.waiting = queued.sent, queued.waiting
+    summary.queue_error = queued.error
     reporter.end(summary)
-    notices.send(summary, reporter)
-    return summary

@@ -127,7 +127,9 @@ def _send_mail(summary: Summary, settings: Notices) -> None:
         "subject": subject,
         "summary": summary,
         "lines": summary_lines(summary),
-        "problems": ["\n".join(problem_lines(p)) for p in summary.problems],
+        "problems": [
+            "\n".join(problem_lines(p)).removeprefix("  - ") for p in summary.problems
+        ],
     }
     message = Message(subject, recipients=list(settings.recipients))
     message.body = _templates.get_template("notice.txt").render(values)

@@ -548,6 +548,7 @@ SELECT id, action, origin, status, phase, statistics, progress, message, task_id
        options, started_at, progress_at, stop_requested_at, finished_at
 FROM kcworks_created_dates_run ORDER BY id DESC LIMIT :limit
 """)
+SELECT_RUN_IDS = text("SELECT id FROM kcworks_created_dates_run ORDER BY id")
 SELECT_HISTORY = text("""
 SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_created,
        source_value, source_record_id::text AS source_record_id, source_record_label,

@@ -56,6 +56,8 @@ class Summary:
     sent: int = 0
     waiting: int = 0
     queue_error: str | None = None
+    origin: str = "alembic"
+    """Who asked, which decides how to undo it."""
     message: str | None = None
     """Why the run stopped early, and what to do."""
     sample: dict[str, list[Change]] = field(default_factory=dict)
@@ -307,12 +309,21 @@ def summary_lines(summary: Summary) -> list[str]:
             lines.append("What else changes (more in the README):")
             lines += [f"  - {text}" for text in consequences()]
         lines.append("Look at the state: invenio kcworks-created-dates status")
-        lines.append(
-            "Undo (and nothing else): invenio alembic downgrade kcworks_migrations@-1"
-            if is_apply
-            else "Do it again: invenio alembic upgrade kcworks_migrations@head"
-        )
+        lines.append(_way_back(summary))
     return lines
+
+
+def _way_back(summary: Summary) -> str:
+    """Give the command that undoes a run; Alembic only knows of its own."""
+    command = "invenio kcworks-created-dates"
+    if summary.action == "apply":
+        if summary.origin == "alembic":
+            back = "invenio alembic downgrade kcworks_migrations@-1"
+            return f"Undo (and nothing else): {back}"
+        return f"Undo this run: {command} rollback --run {summary.run_id}"
+    if summary.origin == "alembic":
+        return "Do it again: invenio alembic upgrade kcworks_migrations@head"
+    return f"Do it again: {command} update"
 
 
 def _preview_lines(summary: Summary) -> list[str]:

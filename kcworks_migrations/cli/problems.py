@@ -33,14 +33,20 @@ def problems(
     Examples:
       invenio kcworks-created-dates problems --reason not_utc
       invenio kcworks-created-dates problems --run 3 --csv > problems.csv
-    """  # noqa: D301 - click reads the escape
+    \f
+
+    Raises:
+        UsageError: There is no such run.
+    """  # noqa: D301 - click reads the escapes
     found: list[Problem] = []
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        if run_id is None:
-            last = d.transaction(
-                lambda: d.execute(queries.SELECT_RUNS, limit=1).first()
-            )
-            run_id = last.id if last else 0
+        runs = d.transaction(d.execute, queries.SELECT_RUN_IDS).scalars().all()
+        if run_id is None and runs:
+            run_id = runs[-1]
+        if run_id is None or run_id not in runs:
+            which = "yet" if run_id is None else run_id
+            known = ", ".join(map(str, runs[-10:])) or "none"
+            raise click.UsageError(f"There is no run {which}; known: {known}.")
         after = 0
         while page := d.transaction(ledger.problems, d, run_id, reason, after):
             found += [stored.problem for stored in page]

@@ -3,12 +3,27 @@
 """The operator's commands: what they print, and how they end."""
 
 import csv
+import faulthandler
+import fcntl
 import io
 import json
+import os
+import pty
+import struct
+import sys
+import termios
+from contextlib import suppress
 
 import pytest
+from celery import current_app as celery_app
+from flask.cli import ScriptInfo
 from instance import utc
+from invenio_db import db
+from invenio_search import current_search
+from kombu import pools
 
+from kcworks_migrations import upgrade
+from kcworks_migrations.cli import created_dates
 from kcworks_migrations.database import locked
 
 LEGACY = "2016-02-29T13:11:39Z"
@@ -55,7 +70,7 @@ def test_update_with_wrong_options_ends_with_2(instance, invoke, arguments):
 def test_update_without_a_terminal_and_yes_refuses(instance, invoke):
     record = instance.record(LEGACY)
     before = instance.created(record)
-    for command in ("update", "rollback"):
+    for command in ("update", "rollback", "rehearse"):
         assert invoke(command).exit_code == 2
     assert instance.created(record) == before
 
@@ -134,3 +149,108 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     assert len(instance.queued("records")) == 1
     assert invoke("reindex", "--all").exit_code == 0
     assert len(instance.queued("records")) == 1
+
+
+def test_problems_of_no_run_are_a_wrong_usage(instance, invoke):
+    assert "There is no run yet" in invoke("problems").output
+    instance.upgrade()
+    result = invoke("problems", "--run", instance.run().id + 1)
+    assert result.exit_code == 2
+    assert f"known: {instance.run().id}." in result.output
+
+
+def test_an_unexpected_error_ends_with_3_and_shows_its_trace(
+    instance, invoke, monkeypatch
+):
+    instance.record(LEGACY)
+
+    def fail(*args):
+        raise ValueError("who would have\x1b[31m thought")
+
+    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", fail)
+    result = invoke("update", "--yes")
+    assert result.exit_code == 3
+    assert "Traceback" in result.output and "in fail" in result.output
+    assert "is not complete: ValueError: who would have\\x1b[31m" in result.output
+    assert "\x1b" not in result.output
+    assert instance.run().status == "errored"
+    monkeypatch.undo()
+    assert invoke("update", "--yes").exit_code == 0
+
+
+# --- on a terminal -------------------------------------------------------------------
+
+
+def as_on_a_terminal(app, arguments) -> None:
+    """Run a command in a forked process; never returns."""
+    status = 70
+    try:
+        sys.stdin = open(0)
+        sys.stdout, sys.stderr = (open(n, "w", buffering=1) for n in (1, 2))
+        faulthandler.dump_traceback_later(60, exit=True)  # says where it hangs
+        celery_app._after_fork()
+        current_search._client = None
+        created_dates.main(arguments, obj=ScriptInfo(create_app=lambda: app))
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        os._exit(status)
+
+
+@pytest.fixture
+def on_terminal(app, instance):
+    """Run a command in a process of its own, on a real terminal of 80 columns."""
+
+    def run(*arguments: str, answer: str = "") -> tuple[int, str]:
+        db.session.remove()
+        instance.engine.dispose()  # no connection may be used by two
+        pools.reset()
+        child, terminal = pty.fork()
+        if child == 0:
+            as_on_a_terminal(app, arguments)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        shown = b""
+        with suppress(OSError):  # the other end has closed it
+            while part := os.read(terminal, 4096):
+                shown += part
+                if answer and shown.endswith(b"[y/N]: "):
+                    os.write(terminal, answer.encode())
+        os.close(terminal)
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status), shown.decode()
+
+    return run
+
+
+def test_commands_that_write_ask_on_a_terminal(instance, on_terminal):
+    record = instance.record(LEGACY)
+    before = instance.created(record)
+    # Python does not notice a Ctrl-C right before it begins to wait: hence the \n.
+    for answer in ("n\n", "\n", "\x03\n"):
+        status, shown = on_terminal("update", answer=answer)
+        assert status == 3 and "Nothing was changed" in shown, shown
+    assert instance.created(record) == before
+    status, shown = on_terminal("update", answer="y\n")
+    assert status == 0 and instance.created(record) != before
+    assert "Records  [####################]  1/1" in shown
+    status, shown = on_terminal("rollback", answer="y\n")
+    assert status == 0 and instance.created(record) == before
+
+
+def test_errors_on_a_terminal_are_broken_between_words(instance, on_terminal):
+    with locked(instance.engine, 1):
+        status, shown = on_terminal("update", "--yes")
+    assert status == 4
+    lines = shown.splitlines()
+    error = lines[lines.index(next(x for x in lines if x.startswith("Error"))) :]
+    assert len(error) > 1 and max(map(len, error)) <= 80
+    assert " ".join(error).endswith("then run the same command again.")
+
+
+def test_colours_are_left_out_where_nobody_wants_them(
+    instance, on_terminal, invoke, monkeypatch
+):
+    assert "\x1b[" in on_terminal("check")[1]
+    assert "\x1b[" not in invoke("check").output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in on_terminal("check")[1]
