@@ -67,7 +67,9 @@ class Upgrade:
                 self._note_oldest_up_to(self.run.cursor)
             if "record" in self._options.kinds:
                 self._do_kind("record", "records")
-            elif "community" in self._options.kinds:
+            # All records count for the communities, looked at or not.
+            is_partial = self._options.since or "record" not in self._options.kinds
+            if is_partial and "community" in self._options.kinds:
                 self._note_oldest_up_to(None)
             self._save(replace(self.run, phase="communities", cursor=None))
         elif self.run.phase == "communities":

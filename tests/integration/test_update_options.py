@@ -157,7 +157,24 @@ def test_incremental_gives_what_a_full_run_gives(instance, invoke):
     assert instance.created(held) == utc("2015-01-01")
     assert instance.created(new_community, "community") == utc("2015-01-01")
     invoke("update", "--yes")
-    assert instance.run().statistics["records"]["updated"] == 0
+    for name in ("records", "communities"):
+        assert instance.run().statistics[name]["updated"] == 0
+
+
+def test_incremental_dates_a_new_community_by_records_that_did_not_change(
+    instance, invoke
+):
+    instance.record(LEGACY, [{"group_identifier": "9"}])
+    invoke("update", "--yes")
+    as_if_long_ago(instance)
+    later = instance.record("2020-01-01T00:00:00Z", [{"group_identifier": "9"}])
+    edit(instance, later)
+    community = instance.community("9")
+    told = json.loads(invoke("update", "--dry-run", "--incremental", "--json").stdout)
+    invoke("update", "--yes", "--incremental")
+    assert instance.run().statistics == told["statistics"]
+    assert instance.run().statistics["records"]["total_found"] == 1
+    assert instance.created(community, "community") == utc("2016-02-29")
 
 
 # --- dry run -------------------------------------------------------------------------
