@@ -13,8 +13,9 @@ from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
 from .interrupt import pause
 from .ledger import Restoration
-from .report import Reporter, counted
+from .report import Reporter
 from .rules import Decision, Problem, Skip
+from .summary import counted
 
 KINDS = ("community", "record")
 

@@ -14,9 +14,10 @@ from . import ledger, plan
 from .config import Options
 from .database import Database, opened, said_by
 from .estimate import Changed
-from .report import PROBLEMS_SHOWN, Reporter, Summary
+from .report import Reporter
 from .rules import Change, Decision, Problem
 from .statistics import Statistics
+from .summary import PROBLEMS_SHOWN, Summary
 from .upgrade import Upgrade
 
 Note = Callable[[str, list[Decision]], None]

@@ -25,9 +25,10 @@ from .downgrade import Downgrade, Selection
 from .dry_run import compare_with_plan, try_out
 from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
-from .report import PROBLEMS_SHOWN, Reporter, Summary
+from .report import Reporter
 from .rules import Problem, escape
 from .statistics import Statistics
+from .summary import PROBLEMS_SHOWN, Summary
 from .upgrade import Upgrade
 
 

@@ -23,11 +23,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from .config import Notices, notices_from
-from .report import Reporter, Summary, counted, problem_lines, summary_lines
+from .report import Reporter
 from .rules import escape
+from .summary import Summary, counted, problem_lines, summary_lines
 
 run_ended = signal("kcworks-created-dates-run-ended")
-"""Sent with the application as the sender and `summary`, a `report.Summary`."""
+"""Sent with the application as the sender and `summary`, a `summary.Summary`."""
 
 SIGNATURE_HEADER = "X-KCWorks-Signature"
 """``sha256=`` and the HMAC-SHA256 of the body in hexadecimal."""

@@ -25,8 +25,9 @@ from .dry_run import foretell
 from .estimate import Estimate
 from .health import Gate
 from .names import INDEXER_OF_KIND
-from .report import Reporter, Summary
+from .report import Reporter
 from .rules import Change, Decision, Planned
+from .summary import Summary
 
 KINDS = tuple(queries.TABLE_OF_KIND)
 CANDIDATES = 1000

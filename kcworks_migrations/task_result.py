@@ -11,8 +11,9 @@ from invenio_db import db
 from . import ledger
 from .config import Options
 from .database import opened
-from .report import Reporter, Summary, logger
+from .report import Reporter, logger
 from .rules import REASONS, Decision, Problem
+from .summary import Summary
 
 ERRORS_LISTED = 10_000
 """Errors that a result lists; the others are counted in ``errors_not_listed``. The

@@ -12,9 +12,10 @@ from . import ledger, rules
 from .config import Options
 from .database import PAUSES_SECONDS, BatchSize, Database
 from .interrupt import pause
-from .report import Reporter, result_line
+from .report import Reporter
 from .rules import Change, Decision, Problem, RecordRow, Skip
 from .scan import Row, Scan
+from .summary import result_line
 
 
 class Decided(NamedTuple):

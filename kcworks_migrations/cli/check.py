@@ -12,7 +12,7 @@ from invenio_db import db
 from ..checks import check as look
 from ..checks.line import Line
 from ..errors import WIDTH, wrapped
-from ..report import counted
+from ..summary import counted
 from .common import echo_json
 
 COLORS = {"fine": "green", "warning": "yellow", "stop": "red"}

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import NotConfirmedError
-from ..report import Summary
+from ..summary import Summary
 
 
 def exit_with(summary: Summary) -> None:

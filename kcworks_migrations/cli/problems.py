@@ -14,8 +14,8 @@ from invenio_db import db
 from .. import ledger, queries
 from ..config import options_from
 from ..database import opened
-from ..report import counted, problem_lines
 from ..rules import REASONS, Problem
+from ..summary import counted, problem_lines
 
 
 @click.command()

@@ -11,7 +11,8 @@ from ..config import options_from
 from ..interrupt import interrupt
 from ..rehearse import Rehearsal
 from ..rehearse import rehearse as do_rehearse
-from ..report import Reporter, counted, duration
+from ..report import Reporter
+from ..summary import counted, duration
 from .common import ask, echo_json
 
 

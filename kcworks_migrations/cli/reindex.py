@@ -15,7 +15,8 @@ from ..drain import Drained, drain
 from ..errors import ReindexingStoppedError
 from ..health import Gate
 from ..interrupt import interrupt
-from ..report import Reporter, counted
+from ..report import Reporter
+from ..summary import counted
 
 
 @click.command()

@@ -11,8 +11,9 @@ from .. import ledger, migration
 from ..config import options_from
 from ..database import Database, opened
 from ..downgrade import KINDS, Selection
-from ..report import Reporter, counted
+from ..report import Reporter
 from ..rules import escape
+from ..summary import counted
 from .common import ask, exit_with
 
 

@@ -19,8 +19,8 @@ from ..config import options_from
 from ..database import Database, opened
 from ..dates import show as show_instant
 from ..names import INDEXER_OF_KIND
-from ..report import problem_lines
 from ..rules import Problem, escape
+from ..summary import problem_lines
 from .common import echo_json
 
 INDEX_TIMEOUT_SECONDS = 5

@@ -14,8 +14,9 @@ from .. import ledger, queries
 from ..config import options_from
 from ..database import LOCK_KEY, Database, opened
 from ..dates import show
-from ..report import counted, duration, seconds_left
+from ..report import seconds_left
 from ..statistics import Statistics
+from ..summary import counted, duration
 from .common import echo_json
 
 RUNS_SHOWN = 10

@@ -8,15 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kcworks_migrations import report
-from kcworks_migrations.report import (
-    PROBLEMS_SHOWN,
-    Reporter,
-    Summary,
-    consequences,
-    problem_lines,
-    result_line,
-    summary_lines,
-)
+from kcworks_migrations.report import Reporter
 from kcworks_migrations.rules import (
     REASONS,
     Change,
@@ -31,6 +23,14 @@ from kcworks_migrations.rules import (
     read_groups,
 )
 from kcworks_migrations.statistics import Statistics, Tally
+from kcworks_migrations.summary import (
+    PROBLEMS_SHOWN,
+    Summary,
+    consequences,
+    problem_lines,
+    result_line,
+    summary_lines,
+)
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 OLD = datetime(2024, 5, 1, 12, tzinfo=UTC)
