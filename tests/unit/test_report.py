@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kcworks_migrations import report
 from kcworks_migrations.report import Reporter
 from kcworks_migrations.rules import (
     REASONS,
@@ -225,7 +224,7 @@ def test_summary_lines_without_waiting_do_not_warn():
 )
 @pytest.mark.parametrize("line", ["12.1.0", "13.1.2", "14.0.5"])
 def test_summary_lines_fit_80_columns(of, line, monkeypatch):
-    monkeypatch.setattr(report, "version", lambda name: line)
+    monkeypatch.setattr("kcworks_migrations.summary.version", lambda name: line)
 
     lines = text_of(of).splitlines()
 
@@ -325,7 +324,7 @@ def test_result_line_of_communities():
     ],
 )
 def test_consequences_of_line(line, word, other_words, monkeypatch):
-    monkeypatch.setattr(report, "version", lambda name: line)
+    monkeypatch.setattr("kcworks_migrations.summary.version", lambda name: line)
 
     texts = consequences()
 
