@@ -58,6 +58,7 @@ def upgrade() -> None:
         _jsonb("progress", nullable=True),
         _text("message", nullable=True),
         _string("task_id", 64, nullable=True),
+        sa.Column("backend_pid", sa.Integer(), nullable=True),
         _instant("started_at"),
         _instant("progress_at"),
         _instant("stop_requested_at", nullable=True),
@@ -112,13 +113,17 @@ def upgrade() -> None:
     op.create_index(
         "ix_kcworks_created_dates_problem_run_id", PROBLEM, ["run_id", "id"]
     )
+    op.create_index(
+        "ix_kcworks_created_dates_problem_entity_id", PROBLEM, ["entity_id", "run_id"]
+    )
 
 
 def downgrade() -> None:
-    """Drop the tables, unless they are all that knows the old dates.
+    """Drop the tables, unless they are all that knows what is still to be done.
 
     Raises:
-        ClickException: The backup holds changes that were not restored.
+        ClickException: The backup holds changes that were not restored, or that wait
+            for reindexing.
     """
     standing = op.get_bind().scalar(
         sa.text(f"SELECT count(*) FROM {BACKUP} WHERE outcome IS NULL")
@@ -129,6 +134,16 @@ def downgrade() -> None:
             " dropping it would lose the old ones. Nothing was changed: put them back"
             " with `invenio kcworks-created-dates rollback`, then run the same command"
             " again."
+        )
+    waiting = op.get_bind().scalar(
+        sa.text(f"SELECT count(*) FROM {BACKUP} WHERE queued_at IS NULL")
+    )
+    if waiting:
+        raise ClickException(
+            f"{waiting} restored dates wait for reindexing, and nothing else knows"
+            " which documents of the index hold other ones. Nothing was changed: send"
+            " them with `invenio kcworks-created-dates reindex`, then run the same"
+            " command again."
         )
     op.drop_table(PROBLEM)
     op.drop_table(BACKUP)

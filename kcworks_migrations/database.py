@@ -24,7 +24,7 @@ PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 """How long a batch that ran into the lock timeout waits before each further try."""
 
 LOCK_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
-"""How long to wait after each try to get the advisory lock."""
+"""How long to wait before each further try to get the advisory lock."""
 
 TABLES_REVISION = "a94c06be7d15"
 """The revision that makes the tables of this package, and changes no date."""
@@ -96,6 +96,10 @@ class Database:
             self._column_types[table] = found
         statement = queries.for_table(query, table, self._column_types[table])
         return self.execute(statement, **values)
+
+    def lock_holder(self) -> int | None:
+        """Give the database's process that holds the lock of this package, if any."""
+        return self.execute(queries.SELECT_LOCK_HOLDER, key=LOCK_KEY).scalar()
 
     def close(self) -> None:
         """Close the connection for good instead of giving it back to the pool."""
@@ -185,14 +189,15 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             return database.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar_one()
 
         def running() -> Any:
-            return database.execute(queries.SELECT_RUNNING).first() or (None,) * 3
+            found = database.execute(queries.SELECT_RUNNING, key=LOCK_KEY).first()
+            return found or (None,) * 3
 
         try:
             # The server needs a moment to free the lock of a connection that was cut.
-            for pause in LOCK_PAUSES_SECONDS:
+            for pause in (0, *LOCK_PAUSES_SECONDS):
+                time.sleep(pause)
                 if database.transaction(lock):
                     break
-                time.sleep(pause)
             else:
                 raise RunInProgressError(*database.transaction(running))
             yield database

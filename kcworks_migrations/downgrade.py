@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The downgrade between two batches: the newest run's changes are restored first."""
+"""The downgrade between two batches: the newest changes are restored first."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -77,21 +77,20 @@ class Downgrade:
         standing = self._standing()
         self._reporter.line("Starting restoration of created dates")
         self._reporter.line(f"Found {counted(standing, 'change')} to restore")
+        pauses = iter(PAUSES_SECONDS)
         with self._reporter.progress("changes", standing, 0):
-            for seconds in (*PAUSES_SECONDS, None):
-                for run_id in self._runs():
-                    for kind in KINDS:
-                        self._restore_all(run_id, kind)
-                standing = self._standing()
-                if not standing or seconds is None:
-                    break
-                pause(seconds, self._check_interrupt)
+            while standing:
+                for kind in KINDS:
+                    self._restore_all(kind)
+                left = self._standing()
+                # Each time through can bring entries into reach that others built on.
+                if left == standing:
+                    seconds = next(pauses, None)
+                    if seconds is None:
+                        break
+                    pause(seconds, self._check_interrupt)
+                standing = left
         return standing
-
-    def _runs(self) -> list[int]:
-        runs = self._database.transaction(ledger.standing_runs, self._database)
-        wanted = self._selection.run_id
-        return [run_id for run_id in runs if wanted in (None, run_id)]
 
     def _standing(self) -> int:
         def count() -> int:
@@ -107,33 +106,33 @@ class Downgrade:
 
         return self._database.transaction(count)
 
-    def _restore_all(self, run_id: int, kind: str) -> None:
-        after = 0
-        while (last := self._batch(run_id, kind, after)) != after:
-            after = last
+    def _restore_all(self, kind: str) -> None:
+        before = None
+        while (lowest := self._batch(kind, before)) != before:
+            before = lowest
             self._check_interrupt()
 
-    def _batch(self, run_id: int, kind: str, after: int) -> int:
+    def _batch(self, kind: str, before: int | None) -> int | None:
         """Restore the next entries in one transaction.
 
         A crash before the commit leaves every entry of the batch open, a crash after
         it leaves them closed: in both cases the next try does what is left.
 
         Returns:
-            The last entry of the batch.
+            The lowest entry of the batch.
         """
 
-        def work() -> tuple[ledger.Run, list[Restoration], int]:
-            restorations, last = ledger.restore(
+        def work() -> tuple[ledger.Run, list[Restoration], int | None]:
+            restorations, lowest = ledger.restore(
                 self._database,
-                run_id,
+                self._selection.run_id,
                 kind,
-                after,
+                before,
                 self._size.rows,
                 self._selection.labels(kind),
             )
             if not restorations:
-                return self.run, [], last
+                return self.run, [], lowest
             self._reporter.batch("changes", len(restorations), self._size.rows)
             decisions = [_decision(kind, r) for r in restorations if r.outcome]
             problems = [d for d in decisions if isinstance(d, Problem)]
@@ -146,13 +145,13 @@ class Downgrade:
             progress = self._reporter.progress_after(done)
             run = replace(self.run, statistics=statistics, progress=progress)
             ledger.save_progress(self._database, run)
-            return run, restorations, last
+            return run, restorations, lowest
 
         with self._size.measured():
-            self.run, restorations, last = self._database.transaction(work)
+            self.run, restorations, lowest = self._database.transaction(work)
         self._reporter.restorations(kind, restorations)
         self._reporter.advance(sum(r.outcome is not None for r in restorations))
-        return last
+        return lowest
 
 
 def _decision(kind: str, r: Restoration) -> Decision | None:

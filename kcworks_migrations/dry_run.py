@@ -10,11 +10,12 @@ from typing import TextIO
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from . import ledger, plan
+from . import ledger, plan, queries
 from .config import Options
 from .database import Database, opened, said_by
 from .estimate import Changed
-from .report import Reporter
+from .interrupt import interrupt
+from .report import LogReporter, Reporter
 from .rules import Change, Decision, Problem
 from .statistics import Statistics
 from .summary import PROBLEMS_SHOWN, Summary
@@ -83,7 +84,10 @@ def foretell(
             changed.add(kind, [change.id for change in changes])
 
     start = time.monotonic()
-    summary.statistics = _decide(database, options, reporter, note_changes)
+    with interrupt(None) as asked:
+        summary.statistics = _decide(
+            database, options, reporter, note_changes, asked.check
+        )
     if changed:
         summary.estimate = changed.estimate(
             options, summary.statistics.updated, time.monotonic() - start
@@ -91,14 +95,27 @@ def foretell(
     return summary
 
 
-def compare_with_plan(database: Database, options: Options, reporter: Reporter) -> None:
+def compare_with_plan(
+    database: Database,
+    options: Options,
+    reporter: Reporter,
+    check_interrupt: Callable[[], None],
+) -> None:
     """Look at every row of a plan before the first one is written.
+
+    Options that leave some of its rows for later are no difference.
 
     Raises:
         PlanError: A row's date has moved since, or the rules give another one now.
     """
+    reporter.line("Comparing the plan with the rows")
     comparison = plan.Comparison(options.filters.planned or {})
-    _decide(database, options, reporter, comparison.note)
+    filters = replace(
+        options.filters, start_date=None, end_date=None, excluded=frozenset()
+    )
+    kinds = tuple(queries.TABLE_OF_KIND)
+    whole = replace(options, filters=filters, kinds=kinds, limit=None, since=None)
+    _decide(database, whole, LogReporter(), comparison.note, check_interrupt)
     comparison.refuse_differences()
 
 
@@ -107,10 +124,11 @@ def _decide(
     options: Options,
     reporter: Reporter,
     note: Note,
+    check_interrupt: Callable[[], None],
 ) -> Statistics:
     run = ledger.Run(0, "records", None, Statistics())
     options = replace(options, is_dry_run=True, delay_seconds=0)
-    work = Upgrade(database, options, run, reporter, lambda: None, note)
+    work = Upgrade(database, options, run, reporter, check_interrupt, note)
     work.do()
     return work.run.statistics
 

@@ -11,6 +11,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── DatabaseFailedError        the database failed before a run began
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
+    ├── RehearsalFailedError       a rehearsal could not be ended as one
     ├── NotConfirmedError          somebody was asked and said no
     ├── TasksNotQueuedError        the broker takes no tasks
     ├── RunIncompleteError         a run stopped early and can be continued
@@ -120,6 +121,7 @@ class RunIncompleteError(CreatedDatesError):
 
     def __init__(self, run_id: int | None, fact: str) -> None:
         """Say which run stopped, none for work without a run row, and why."""
+        self.run_id = run_id
         what = f"Run {run_id}" if run_id else "The work"
         super().__init__(
             f"{what} is not complete: {fact} What was done is saved; run the "
@@ -162,6 +164,20 @@ class ReindexingStoppedError(CreatedDatesError):
         )
 
 
+class RehearsalFailedError(CreatedDatesError):
+    """A rehearsal could not be ended as one."""
+
+    def __init__(self, run_id: int, fact: str, is_back: bool) -> None:
+        """Say which run it was, what went wrong, and whether the rows are back."""
+        state = "Its rows are as they were before."
+        if not is_back:
+            state = (
+                "Its rows are still changed: put them back with `invenio"
+                f" kcworks-created-dates rollback --run {run_id}`."
+            )
+        super().__init__(f"The rehearsal failed (run {run_id}): {fact} {state}")
+
+
 class NotConfirmedError(CreatedDatesError):
     """Whoever was asked did not say yes."""
 
@@ -187,10 +203,13 @@ class TasksNotQueuedError(CreatedDatesError):
 class LedgerMismatchError(CreatedDatesError):
     """A write touched another number of rows than its backup."""
 
-    def __init__(self, run_id: int, expected_rows: int, actual_rows: int) -> None:
-        """Give the run and both numbers."""
+    def __init__(
+        self, run_id: int | None, expected_rows: int, actual_rows: int
+    ) -> None:
+        """Give the run, none when entries of several were restored, and the numbers."""
+        what = f"Run {run_id}" if run_id else "Restoring"
         super().__init__(
-            f"Run {run_id}: {expected_rows} rows were to be written and {actual_rows} "
+            f"{what}: {expected_rows} rows were to be written and {actual_rows} "
             "were. The batch was rolled back; run the same command again, and report "
             "this if it comes back."
         )

@@ -46,8 +46,10 @@ class Changed:
     """The ids that would change, kept by the database in a table that nobody sees."""
 
     def __init__(self, database: Database) -> None:
-        """Make the temporary table anew; it goes with the connection."""
+        """Make the temporary table; it goes with the connection at the latest."""
         self._database = database
+        # A pooled connection may have been here before, and have failed.
+        database.transaction(database.execute, queries.DROP_CHANGED)
         database.transaction(database.execute, queries.CREATE_CHANGED)
 
     def add(self, kind: str, ids: list[str]) -> None:
@@ -69,6 +71,7 @@ class Changed:
         """
         write = self._database.transaction(self._write_seconds) if rows else 0
         documents, sample = self._database.transaction(self._documents)
+        self._database.transaction(self._database.execute, queries.DROP_CHANGED)
         build = _build_seconds(sample)
         if build and options.indexing == "created-only":
             build /= CREATED_ONLY_FACTOR

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from . import queries
 from .config import Options, Since
-from .database import Database
+from .database import LOCK_KEY, Database
 from .errors import LedgerMismatchError
 from .rules import Change, Problem
 from .statistics import Statistics
@@ -137,7 +137,7 @@ def is_stop_requested(database: Database, run_id: int) -> bool:
 
 def request_stop(database: Database) -> int | None:
     """Ask the run that is at work to stop; give its number, none if there is none."""
-    return database.execute(queries.UPDATE_STOP_REQUESTED).scalar()
+    return database.execute(queries.UPDATE_STOP_REQUESTED, key=LOCK_KEY).scalar()
 
 
 def statistics_of(database: Database, run_id: int) -> Statistics:
@@ -281,31 +281,26 @@ def count_standing(
     ).scalar_one()
 
 
-def standing_runs(database: Database) -> list[int]:
-    """Give the runs with changes that stand, newest first."""
-    return [row[0] for row in database.execute(queries.SELECT_RUNS_WITH_STANDING)]
-
-
 def restore(
     database: Database,
-    run_id: int,
+    run_id: int | None,
     kind: str,
-    after: int,
+    before: int | None,
     limit: int,
     labels: list[str] | None = None,
-) -> tuple[list[Restoration], int]:
-    """Restore the next standing changes of a run and close their entries.
+) -> tuple[list[Restoration], int | None]:
+    """Restore the next standing changes, newest first, and close their entries.
 
     Args:
         database: The connection, in the transaction of the batch.
-        run_id: The run whose changes are restored.
+        run_id: The run whose changes are restored; none for all.
         kind: ``record`` or ``community``.
-        after: The entry behind which to go on; 0 to begin.
+        before: The entry below which to go on; none to begin.
         limit: The most entries to restore.
         labels: Only the rows with these names or UUIDs.
 
     Returns:
-        What became of each entry, and the last entry; no entries at the end.
+        What became of each entry, and the lowest entry; no entries at the end.
 
     Raises:
         LedgerMismatchError: Not every entry came back.
@@ -314,15 +309,15 @@ def restore(
         queries.SELECT_STANDING,
         run_id=run_id,
         kind=kind,
-        after=after,
+        before=before,
         limit=limit,
         labels=labels,
     )
     entry_ids = [row[0] for row in found]
     if not entry_ids:
-        return [], after
+        return [], before
     rows = database.execute_on(kind, queries.RESTORE_CREATED, entry_ids=entry_ids)
     restorations = [Restoration(*row) for row in rows]
     if len(restorations) != len(entry_ids):
-        raise LedgerMismatchError(run_id, len(entry_ids), len(restorations))
+        raise LedgerMismatchError(None, len(entry_ids), len(restorations))
     return restorations, entry_ids[-1]

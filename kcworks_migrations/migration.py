@@ -27,7 +27,6 @@ from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
 from .report import Reporter
 from .rules import Problem, escape
-from .statistics import Statistics
 from .summary import PROBLEMS_SHOWN, Summary
 from .upgrade import Upgrade
 
@@ -67,7 +66,8 @@ def apply(
         if options.filters.planned is not None and not database.transaction(
             ledger.unfinished_run, database, "apply", kept
         ):
-            compare_with_plan(database, options, reporter)
+            with interrupt(None) as asked:
+                compare_with_plan(database, options, reporter, asked.check)
         run = database.transaction(
             ledger.begin_run,
             database,
@@ -99,7 +99,7 @@ def revert(
 ) -> Summary:
     """Put back every `created` that still is what the migration made it.
 
-    Newest run first. Rows that somebody changed since are left alone and become
+    Newest change first. Rows that somebody changed since are left alone and become
     problems; rows that are gone are counted as skipped.
 
     Args:
@@ -126,6 +126,7 @@ def revert(
         def begin() -> ledger.Run:
             if selection.is_of_whole_runs:
                 database.execute(queries.MARK_RUNS_REVERTING, only=selection.run_id)
+            database.execute(queries.MARK_UNFINISHED_SUPERSEDED)
             kept = selection.of_run()
             return ledger.begin_run(database, "revert", origin, kept, "records")
 
@@ -140,6 +141,9 @@ def revert(
                 raise RunIncompleteError(
                     run.id, f"{standing} rows were held by somebody each time."
                 )
+            if selection == Selection():
+                everything = queries.MARK_REVERTS_SUPERSEDED
+                database.transaction(database.execute, everything, run_id=run.id)
             gate = health.Gate(options, reporter, check_interrupt)
             _finish(database, work.run, summary, reporter, gate, check_interrupt)
     # Behind the lock: nobody waits for a mail server.
@@ -212,9 +216,7 @@ def _working(
                 marking.transaction(
                     ledger.stop_run, marking, run_id, summary.status, fact
                 )
-                summary.statistics, summary.problems = marking.transaction(
-                    _found_so_far, marking, run_id
-                )
+                marking.transaction(_find_so_far, marking, summary)
         except CreatedDatesError:
             pass
         told = _told(run_id, error, fact, reporter)
@@ -244,9 +246,14 @@ def _told(
     return RunIncompleteError(run_id, f"{name}: {fact.rstrip('.')}.")
 
 
-def _found_so_far(database: Database, run_id: int) -> tuple[Statistics, list[Problem]]:
-    stored = ledger.problems(database, run_id, limit=PROBLEMS_SHOWN)
-    return ledger.statistics_of(database, run_id), [p for _, p in stored]
+def _find_so_far(database: Database, summary: Summary) -> None:
+    stored = ledger.problems(database, summary.run_id, limit=PROBLEMS_SHOWN)
+    summary.problems = [problem for _, problem in stored]
+    summary.statistics = ledger.statistics_of(database, summary.run_id)
+    summary.waiting = ledger.count_waiting(database)
+    summary.stopped_at = {
+        kind: summary.statistics.of(kind).total_found for kind in queries.TABLE_OF_KIND
+    }
 
 
 def _lock_holders(database: Database) -> str:
@@ -290,5 +297,6 @@ def _finish(
     summary.problems = database.transaction(end)
     summary.status = "succeeded"
     summary.sent, summary.waiting = queued.sent, queued.waiting
-    summary.queue_error = queued.error
+    if queued.error:
+        summary.queue_error, summary.stopped_at = queued.error, queued.position
     reporter.end(summary)

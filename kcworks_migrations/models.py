@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     String,
     Text,
     UniqueConstraint,
@@ -37,7 +38,9 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     """What was asked for: a run is only continued by one with the same options."""
     status = Column(String(16), nullable=False)
     """``running``, ``interrupted``, ``errored``, ``succeeded``; ``reverting`` and
-    ``reverted`` once a downgrade works on the changes of this run."""
+    ``reverted`` once a downgrade works on the changes of this run; ``superseded`` when
+    it was unfinished and is not to go on, since rows behind its cursor were put back
+    (of a restoration: since another one has done the rest)."""
     phase = Column(String(16), nullable=False)
     """``records``, ``communities``, ``reindex``, ``done``: where to go on."""
     cursor = Column(UUID(as_uuid=True), nullable=True)
@@ -49,6 +52,8 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     """Why the run stopped, or what its reindexing waits for."""
     task_id = Column(String(64), nullable=True)
     """The Celery task that does it, if one does."""
+    backend_pid = Column(Integer, nullable=True)
+    """The database's process of who does it, which holds the lock meanwhile."""
     started_at = Column(DateTime(timezone=True), nullable=False)
     progress_at = Column(DateTime(timezone=True), nullable=False)
     stop_requested_at = Column(DateTime(timezone=True), nullable=True)
@@ -120,4 +125,7 @@ class CreatedDatesProblem(db.Model):  # type: ignore[name-defined]
     """At most 500 characters, control characters escaped."""
     found_at = Column(DateTime(timezone=True), nullable=False)
 
-    __table_args__ = (Index("ix_kcworks_created_dates_problem_run_id", "run_id", "id"),)
+    __table_args__ = (
+        Index("ix_kcworks_created_dates_problem_run_id", "run_id", "id"),
+        Index("ix_kcworks_created_dates_problem_entity_id", "entity_id", "run_id"),
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import UUID
 
 from .dates import show
 from .errors import PlanError
@@ -51,11 +52,9 @@ def read(path: Path) -> dict[str, Planned]:
                 continue
             try:
                 row = json.loads(line)
-                id, plan = (
-                    row["id"],
-                    Planned(_instant(row["old"]), _instant(row["new"])),
-                )
-            except (ValueError, TypeError, KeyError) as error:
+                id = str(UUID(row["id"]))
+                plan = Planned(_instant(row["old"]), _instant(row["new"]))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 fact = (
                     f"Line {number} is not one of a plan ({escape(repr(error), 100)})"
                 )

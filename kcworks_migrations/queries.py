@@ -68,11 +68,12 @@ TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _OF_THIS_DATABASE = (
     "l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-SELECT_LOCK_IS_HELD = text(
-    "SELECT EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory'"
+_LOCK_HOLDER = (
+    "SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted"
     " AND l.objsubid = 1 AND (l.classid::bigint << 32) + l.objid::bigint = :key"
-    f" AND {_OF_THIS_DATABASE})"
+    f" AND {_OF_THIS_DATABASE}"
 )
+SELECT_LOCK_HOLDER = text(_LOCK_HOLDER)
 
 # Who has a lock on a whole table that keeps others from changing its rows.
 SELECT_TABLE_LOCK_HOLDERS = text(f"""
@@ -120,10 +121,10 @@ _OTHER_CUSTOM_FIELDS = (
 # problem with (a lock has gone, a date has passed), and what was rolled back since.
 SINCE = """
     AND (t.updated >= {since}
-         OR t.id IN (SELECT p.entity_id FROM kcworks_created_dates_problem AS p
-                     WHERE p.run_id = :since_run_id)
-         OR t.id IN (SELECT b.entity_id FROM kcworks_created_dates_backup AS b
-                     WHERE b.restored_at >= :since))"""
+         OR EXISTS (SELECT FROM kcworks_created_dates_problem AS p
+                    WHERE p.entity_id = t.id AND p.run_id = :since_run_id)
+         OR EXISTS (SELECT FROM kcworks_created_dates_backup AS b
+                    WHERE b.entity_id = t.id AND b.restored_at >= :since))"""
 COUNT_WITH_FIELD = (
     "SELECT count(*), count(*) FILTER (WHERE t.id <= CAST(:cursor AS uuid))"
     " FROM {table} AS t" + _CUSTOM_FIELDS + " WHERE " + _HAS_FIELD
@@ -172,18 +173,13 @@ BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
 SELECT_WITH_FIELD = {"record": _SELECT_RECORDS, "community": _SELECT_COMMUNITIES}
 
 # A misspelt name in a list of rows to keep would silently change the row. One pass over
-# each table, in the very values that the names are compared with later.
+# each table and name, in the very values that the names are compared with later.
 SELECT_UNKNOWN_NAMES = text("""
-WITH wanted AS (SELECT CAST(:names AS text[]) AS names)
-SELECT name FROM wanted, unnest(names) AS name WHERE name NOT IN (
-    SELECT t.json->>'id' FROM rdm_records_metadata AS t, wanted
-    WHERE t.json->>'id' = ANY(names)
-    UNION ALL SELECT t.id::text FROM rdm_records_metadata AS t, wanted
-    WHERE t.id::text = ANY(names)
-    UNION ALL SELECT c.slug FROM communities_metadata AS c, wanted
-    WHERE c.slug = ANY(names)
-    UNION ALL SELECT c.id::text FROM communities_metadata AS c, wanted
-    WHERE c.id::text = ANY(names))
+SELECT name FROM unnest(CAST(:names AS text[])) AS name
+WHERE NOT EXISTS (SELECT FROM rdm_records_metadata AS t WHERE t.json->>'id' = name)
+  AND NOT EXISTS (SELECT FROM rdm_records_metadata AS t WHERE t.id::text = name)
+  AND NOT EXISTS (SELECT FROM communities_metadata AS c WHERE c.slug = name)
+  AND NOT EXISTS (SELECT FROM communities_metadata AS c WHERE c.id::text = name)
 ORDER BY name
 """)
 
@@ -246,16 +242,17 @@ DELETE_LOCKED = text(
 INSERT_RUN = text("""
 INSERT INTO kcworks_created_dates_run
     (action, origin, package_version, options, status, phase, statistics, task_id,
-     started_at, progress_at)
+     backend_pid, started_at, progress_at)
 VALUES (:action, :origin, :package_version, CAST(:options AS jsonb), 'running', :phase,
-        CAST(:statistics AS jsonb), :task_id, clock_timestamp(), clock_timestamp())
+        CAST(:statistics AS jsonb), :task_id, pg_backend_pid(), clock_timestamp(),
+        clock_timestamp())
 RETURNING id
 """)
 # Who goes on may be another process than who began.
 UPDATE_RUN_RESUMED = text("""
 UPDATE kcworks_created_dates_run
 SET status = 'running', message = NULL, task_id = :task_id, stop_requested_at = NULL,
-    progress_at = clock_timestamp()
+    backend_pid = pg_backend_pid(), progress_at = clock_timestamp()
 WHERE id = :run_id
 """)
 # The base of an incremental run: a succeeded one that looked at everything else that
@@ -274,12 +271,13 @@ SELECT_STATISTICS = text(
     "SELECT statistics FROM kcworks_created_dates_run WHERE id = :run_id"
 )
 SELECT_STATUS = text("SELECT status FROM kcworks_created_dates_run WHERE id = :run_id")
-UPDATE_STOP_REQUESTED = text("""
-UPDATE kcworks_created_dates_run SET stop_requested_at = clock_timestamp()
-WHERE status = 'running' AND id = (SELECT max(id) FROM kcworks_created_dates_run
-                                   WHERE status = 'running')
-RETURNING id
-""")
+# The lock may also be held by something that has no run, beside the row of a run that
+# was killed.
+_IS_AT_WORK = f"status = 'running' AND backend_pid IN ({_LOCK_HOLDER})"
+UPDATE_STOP_REQUESTED = text(
+    "UPDATE kcworks_created_dates_run SET stop_requested_at = clock_timestamp()"
+    f" WHERE {_IS_AT_WORK} RETURNING id"
+)
 SELECT_UNFINISHED_RUN = text("""
 SELECT id, phase, cursor::text, statistics FROM kcworks_created_dates_run
 WHERE action = :action AND status IN ('running', 'interrupted', 'errored')
@@ -318,8 +316,7 @@ SET status = :status, message = :message, progress_at = clock_timestamp(),
 WHERE id = :run_id
 """)
 SELECT_RUNNING = text(
-    "SELECT id, origin, started_at FROM kcworks_created_dates_run"
-    " WHERE status = 'running' ORDER BY id DESC LIMIT 1"
+    f"SELECT id, origin, started_at FROM kcworks_created_dates_run WHERE {_IS_AT_WORK}"
 )
 # From here on no upgrade continues these runs: rows before their cursor are about to
 # be restored, and a continued run would not look at them again.
@@ -327,6 +324,17 @@ MARK_RUNS_REVERTING = text("""
 UPDATE kcworks_created_dates_run SET status = 'reverting'
 WHERE action = 'apply' AND status NOT IN ('reverting', 'reverted')
   AND (CAST(:only AS bigint) IS NULL OR id = :only)
+""")
+# The same for the other unfinished runs when only some changes are put back.
+MARK_UNFINISHED_SUPERSEDED = text("""
+UPDATE kcworks_created_dates_run SET status = 'superseded'
+WHERE action = 'apply' AND status IN ('running', 'interrupted', 'errored')
+""")
+# A whole downgrade has done what earlier ones, of some changes, left undone.
+MARK_REVERTS_SUPERSEDED = text("""
+UPDATE kcworks_created_dates_run SET status = 'superseded'
+WHERE action = 'revert' AND status IN ('running', 'interrupted', 'errored')
+  AND id <> :run_id
 """)
 MARK_RUNS_REVERTED = text("""
 UPDATE kcworks_created_dates_run AS r SET status = 'reverted'
@@ -337,8 +345,10 @@ WHERE action = 'apply' AND status = 'reverting' AND NOT EXISTS (
 
 # --- restoring -----------------------------------------------------------------------
 
-# An entry that a later run built on is out of reach until that one is put back:
-# restored before it, it would be found changed, and the first value be lost.
+# An entry that a later one built on is out of reach until that one is put back:
+# restored before it, it would be found changed, and the first value be lost. The
+# entries' numbers tell the order, not the runs': an earlier run may have gone on after
+# a later one.
 _NAMED = """
   AND (CAST(:labels AS text[]) IS NULL OR b.label = ANY(CAST(:labels AS text[]))
        OR b.entity_id::text = ANY(CAST(:labels AS text[])))
@@ -347,7 +357,7 @@ _IS_LAST = """
   AND NOT EXISTS (
     SELECT FROM kcworks_created_dates_backup AS later
     WHERE later.entity_id = b.entity_id AND later.kind = b.kind
-      AND later.run_id > b.run_id AND later.outcome IS NULL)
+      AND later.id > b.id AND later.outcome IS NULL)
 """
 COUNT_STANDING = text(
     "SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE b.outcome IS NULL"
@@ -357,14 +367,14 @@ COUNT_STANDING = text(
     + ")"
     + _NAMED
 )
-SELECT_RUNS_WITH_STANDING = text(
-    "SELECT DISTINCT run_id FROM kcworks_created_dates_backup"
-    " WHERE outcome IS NULL ORDER BY run_id DESC"
-)
 SELECT_STANDING = text(
     "SELECT b.id FROM kcworks_created_dates_backup AS b"
-    " WHERE b.run_id = :run_id AND b.kind = :kind AND b.outcome IS NULL"
-    " AND b.id > :after" + _IS_LAST + _NAMED + " ORDER BY b.id LIMIT :limit"
+    " WHERE b.kind = :kind AND b.outcome IS NULL"
+    " AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id)"
+    " AND (CAST(:before AS bigint) IS NULL OR b.id < :before)"
+    + _IS_LAST
+    + _NAMED
+    + " ORDER BY b.id DESC LIMIT :limit"
 )
 # Restored is only what still has the value that the migration gave it. A row that
 # somebody holds keeps its entry open; one that is gone or was changed closes it.
@@ -448,11 +458,10 @@ SELECT_EMBEDDING = {
 # --- estimating ----------------------------------------------------------------------
 
 # Temporary tables are the session's own: no other one sees them, nothing stays.
-# A pooled connection may have been here before.
 CREATE_CHANGED = text(
-    "DROP TABLE IF EXISTS pg_temp.kcworks_changed;"
-    " CREATE TEMPORARY TABLE kcworks_changed (kind text NOT NULL, id uuid NOT NULL)"
+    "CREATE TEMPORARY TABLE kcworks_changed (kind text NOT NULL, id uuid NOT NULL)"
 )
+DROP_CHANGED = text("DROP TABLE IF EXISTS pg_temp.kcworks_changed")
 INSERT_CHANGED = text(
     "INSERT INTO kcworks_changed SELECT :kind, unnest(CAST(:ids AS uuid[]))"
 )
@@ -519,20 +528,17 @@ SELECT_ROW_SUMS = (
     " FROM {table} AS t WHERE t.id = ANY(CAST(:ids AS uuid[]))"
 )
 # Entries that are not restored, or wait for the index, are kept: they are work to do.
-CLEAR_REHEARSAL = (
-    text(
-        "DELETE FROM kcworks_created_dates_backup WHERE run_id = :run_id"
-        " AND outcome = 'restored' AND queued_at IS NOT NULL AND :revert_id > 0"
-    ),
-    text(
-        "DELETE FROM kcworks_created_dates_problem"
-        " WHERE run_id IN (:run_id, :revert_id) AND reason <> 'changed_since'"
-    ),
-    text(
-        "DELETE FROM kcworks_created_dates_run AS r WHERE id = :revert_id"
-        " AND NOT EXISTS (SELECT FROM kcworks_created_dates_problem AS p"
-        " WHERE p.run_id = r.id) AND :run_id > 0"
-    ),
+DELETE_REHEARSED_ENTRIES = text(
+    "DELETE FROM kcworks_created_dates_backup WHERE run_id = :run_id"
+    " AND outcome = 'restored' AND queued_at IS NOT NULL"
+)
+DELETE_REHEARSED_PROBLEMS = text(
+    "DELETE FROM kcworks_created_dates_problem"
+    " WHERE run_id IN (:run_id, :revert_id) AND reason <> 'changed_since'"
+)
+DELETE_RUN_WITHOUT_PROBLEMS = text(
+    "DELETE FROM kcworks_created_dates_run AS r WHERE id = :run_id AND NOT EXISTS"
+    " (SELECT FROM kcworks_created_dates_problem AS p WHERE p.run_id = r.id)"
 )
 UPDATE_REHEARSED = text("""
 UPDATE kcworks_created_dates_run AS r
@@ -545,7 +551,7 @@ WHERE id = :run_id AND NOT EXISTS (
 
 SELECT_RUNS = text("""
 SELECT id, action, origin, status, phase, statistics, progress, message, task_id,
-       options, started_at, progress_at, stop_requested_at, finished_at
+       backend_pid, options, started_at, progress_at, stop_requested_at, finished_at
 FROM kcworks_created_dates_run ORDER BY id DESC LIMIT :limit
 """)
 SELECT_RUN_IDS = text("SELECT id FROM kcworks_created_dates_run ORDER BY id")
@@ -661,23 +667,37 @@ _IN_STALE_COMMUNITIES = (
     "t.parent_id IN (SELECT m.record_id FROM rdm_parents_community AS m"
     f" WHERE m.community_id IN ({_STALE_COMMUNITIES}))"
 )
+_OWN = (
+    "t.id IN (SELECT entity_id FROM kcworks_created_dates_backup WHERE kind = 'record')"
+)
+# A union and no OR: under that, PostgreSQL compares each row with each entry one by one
+# as soon as these outgrow its working memory.
 _HOLDING = {
-    "record": f"FROM {RECORDS} AS t WHERE t.json IS NOT NULL"
-    " AND (t.id IN (SELECT entity_id FROM kcworks_created_dates_backup"
-    f" WHERE kind = 'record') OR {_IN_STALE_COMMUNITIES})",
-    "draft": f"FROM {DRAFTS} AS t WHERE t.json IS NOT NULL AND {_IN_STALE_COMMUNITIES}",
-    "community": f"FROM {COMMUNITIES} AS t WHERE t.json IS NOT NULL"
-    f" AND t.id IN ({_STALE_COMMUNITIES})",
+    "record": (RECORDS, (_OWN, _IN_STALE_COMMUNITIES)),
+    "draft": (DRAFTS, (_IN_STALE_COMMUNITIES,)),
+    "community": (COMMUNITIES, (f"t.id IN ({_STALE_COMMUNITIES})",)),
 }
+
+
+def _holding(kind: str, rest: str = "") -> str:
+    table, conditions = _HOLDING[kind]
+    present = f"SELECT t.id FROM {table} AS t WHERE t.json IS NOT NULL AND "
+    return " UNION ".join(f"({present}{condition}{rest})" for condition in conditions)
+
+
+_NEXT_IDS = (
+    " AND (CAST(:cursor AS uuid) IS NULL OR t.id > CAST(:cursor AS uuid))"
+    " ORDER BY t.id LIMIT :limit"
+)
 SELECT_HOLDING = {
     kind: text(
-        f"SELECT t.id::text AS id {holding} AND (CAST(:cursor AS uuid) IS NULL"
-        " OR t.id > CAST(:cursor AS uuid)) ORDER BY t.id LIMIT :limit"
+        f"SELECT id::text AS id FROM ({_holding(kind, _NEXT_IDS)}) AS h"
+        " ORDER BY h.id LIMIT :limit"
     )
-    for kind, holding in _HOLDING.items()
+    for kind in _HOLDING
 }
 COUNT_HOLDING = {
-    kind: text(f"SELECT count(*) {holding}") for kind, holding in _HOLDING.items()
+    kind: text(f"SELECT count(*) FROM ({_holding(kind)}) AS h") for kind in _HOLDING
 }
 
 # --- checking before a run -----------------------------------------------------------

@@ -22,16 +22,20 @@ from .database import Database, opened
 from .downgrade import Selection
 from .drain import drain
 from .dry_run import foretell
+from .errors import RehearsalFailedError, RunInProgressError
 from .estimate import Estimate
 from .health import Gate
 from .names import INDEXER_OF_KIND
 from .report import Reporter
-from .rules import Change, Decision, Planned
+from .rules import Change, Decision, Planned, escape
 from .summary import Summary
 
 KINDS = tuple(queries.TABLE_OF_KIND)
 CANDIDATES = 1000
 """Changes of each shape among which the rows are chosen."""
+
+LOCK_SECONDS = 10
+"""How long to wait while another run is at work, before trying to put rows back."""
 
 COMMUNITY_SHARE = 5
 """One chosen row in so many is a community: with it come all documents that hold it."""
@@ -133,7 +137,7 @@ def rehearse(
 
     Raises:
         RunInProgressError: Another run is at work.
-        RunIncompleteError: A run failed; `rollback` puts its rows back.
+        RehearsalFailedError: Something failed; it tells whether the rows are back.
     """
     result, choice = Rehearsal(), Choice()
     with opened(engine, options.lock_timeout_seconds) as database:
@@ -166,12 +170,17 @@ def rehearse(
         return time.monotonic() - start
 
     reporter.line(f"Rehearsal: changing {result.rows} of these rows")
-    result.run_id = migration.apply(engine, "rehearse", options, quiet).run_id
     try:
+        result.run_id = migration.apply(engine, "rehearse", options, quiet).run_id
         seconds = index(is_there=True)
-    finally:
-        reporter.line("Rehearsal: putting them back")
-        back = migration.revert(engine, "rehearse", Selection(result.run_id), quiet)
+    except BaseException as error:
+        run_id = result.run_id or getattr(error, "run_id", None)
+        if run_id is None or isinstance(error, RunInProgressError):
+            raise  # nothing was changed
+        _put_back(engine, run_id, reporter, quiet)
+        fact = escape(str(error)) or type(error).__name__
+        raise RehearsalFailedError(run_id, fact, is_back=True) from error
+    back = _put_back(engine, result.run_id, reporter, quiet)
     seconds += index(is_there=False)
     if result.forecast and result.documents:
         rate = result.documents / seconds
@@ -179,6 +188,30 @@ def rehearse(
     with opened(engine, options.lock_timeout_seconds) as database:
         database.transaction(_clear, database, result, back.run_id)
     return result
+
+
+def _put_back(
+    engine: Engine, run_id: int, reporter: Reporter, quiet: Reporter
+) -> Summary:
+    """Put the rows back; another run, which may have begun meanwhile, is waited for.
+
+    Returns:
+        What was put back.
+
+    Raises:
+        RehearsalFailedError: They are still changed.
+    """
+    reporter.line("Rehearsal: putting them back")
+    try:
+        while True:
+            try:
+                return migration.revert(engine, "rehearse", Selection(run_id), quiet)
+            except RunInProgressError:
+                reporter.line("Another run is at work: waiting for its end")
+                time.sleep(LOCK_SECONDS)
+    except BaseException as error:
+        fact = escape(str(error)) or type(error).__name__
+        raise RehearsalFailedError(run_id, fact, is_back=False) from error
 
 
 def _row_sums(
@@ -237,6 +270,7 @@ def _clear(database: Database, result: Rehearsal, revert_id: int) -> None:
     """Leave but one run that says what it was; what is not done with stays."""
     numbers = {"run_id": result.run_id, "revert_id": revert_id}
     message = f"{result.rows} rows there and back, {len(result.wrong)} not as expected"
-    for statement in queries.CLEAR_REHEARSAL:
-        database.execute(statement, **numbers)
-    database.execute(queries.UPDATE_REHEARSED, **numbers, message=message)
+    database.execute(queries.DELETE_REHEARSED_ENTRIES, run_id=result.run_id)
+    database.execute(queries.DELETE_REHEARSED_PROBLEMS, **numbers)
+    database.execute(queries.DELETE_RUN_WITHOUT_PROBLEMS, run_id=revert_id)
+    database.execute(queries.UPDATE_REHEARSED, run_id=result.run_id, message=message)

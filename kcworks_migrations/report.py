@@ -170,6 +170,24 @@ class Reporter:
             click.echo("\n".join(summary_lines(summary)))
 
 
+class LogReporter(Reporter):
+    """Logs instead of printing."""
+
+    def line(self, message: str, level: int = logging.INFO) -> None:
+        """Log a line."""
+        logger.log(level, message)
+
+    @contextmanager
+    def progress(self, noun: str, total: int, done: int) -> Generator[None]:
+        """Count without showing."""
+        self._has_terminal = False
+        with super().progress(noun, total, done):
+            yield
+
+    def end(self, summary: Summary) -> None:
+        """Say nothing."""
+
+
 def seconds_left(progress: Mapping[str, Any]) -> float | None:
     """Estimate from `progress_after` how long the rest takes; none when unknown."""
     if not progress["rate"]:

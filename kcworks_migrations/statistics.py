@@ -28,18 +28,18 @@ class Tally:
         """Rows that were looked at."""
         return self.updated + self.skipped + self.no_records + self.errors
 
-    def add(self, decisions: Iterable[Decision], count: int = 1) -> None:
-        """Count decisions; `count` of -1 takes them back."""
+    def add(self, decisions: Iterable[Decision]) -> None:
+        """Count decisions."""
         for decision in decisions:
             if isinstance(decision, Change):
-                self.updated += count
-                self.later_versions += count * decision.is_later_version
+                self.updated += 1
+                self.later_versions += decision.is_later_version
             elif isinstance(decision, Problem):
-                self.errors += count
+                self.errors += 1
             elif isinstance(decision, NoRecords):
-                self.no_records += count
+                self.no_records += 1
             else:
-                self.skipped += count
+                self.skipped += 1
 
 
 @dataclass
@@ -73,14 +73,22 @@ class Statistics:
         """Changed rows of all kinds."""
         return self.records.updated + self.communities.updated
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the form that is kept in the run row and printed as JSON."""
+    def as_dict(self, stopped_at: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Give the form that is kept in the run row and printed as JSON.
+
+        Args:
+            stopped_at: By kind, where it stopped early; none if it did not.
+
+        Returns:
+            The tallies, and whether and where it stopped early.
+        """
         kept: dict[str, Any] = {
             f.name: {"total_found": getattr(self, f.name).total_found}
             | asdict(getattr(self, f.name))
             for f in fields(self)
         }
-        return kept | {"stopped_early": False}
+        where = {f"stopped_at_{kind}": n for kind, n in (stopped_at or {}).items()}
+        return kept | {"stopped_early": stopped_at is not None} | where
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> "Statistics":

@@ -43,6 +43,9 @@ class Summary:
     queue_error: str | None = None
     origin: str = "alembic"
     """Who asked, which decides how to undo it."""
+    stopped_at: dict[str, int] | None = None
+    """By kind, after how many rows it stopped early, or after how many of the changes
+    the queueing did; none when all is done."""
     message: str | None = None
     """Why the run stopped early, and what to do."""
     sample: dict[str, list[Change]] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Summary:
             "run": self.run_id or None,
             "action": self.action,
             "status": self.status,
-            "statistics": self.statistics.as_dict(),
+            "statistics": self.statistics.as_dict(self.stopped_at),
             "problems": [problem._asdict() for problem in self.problems],
             "queued": self.sent,
             "waiting": self.waiting,
@@ -125,9 +128,7 @@ def summary_lines(summary: Summary) -> list[str]:
             f"WARNING: {counted(summary.waiting, 'change')} waiting for reindexing:"
         )
         lines += textwrap.wrap(summary.queue_error or "not sent yet", 76)
-        lines.append(
-            "The dates in the database are right; when the broker is back, run"
-        )
+        lines.append("The dates in the database are right; when that is over, run")
         lines.append("  invenio kcworks-created-dates reindex")
     if not summary.run_id:
         lines += _preview_lines(summary)

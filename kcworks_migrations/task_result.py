@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """What a Celery task tells: its progress while it runs, its result at the end."""
 
-import logging
 from typing import Any
 
 from celery import Task, states
@@ -11,7 +10,7 @@ from invenio_db import db
 from . import ledger
 from .config import Options
 from .database import opened
-from .report import Reporter, logger
+from .report import LogReporter, logger
 from .rules import REASONS, Decision, Problem
 from .summary import Summary
 
@@ -20,7 +19,7 @@ ERRORS_LISTED = 10_000
 table of problems has all of them."""
 
 
-class TaskReporter(Reporter):
+class TaskReporter(LogReporter):
     """Logs instead of printing, tells Celery the progress, and keeps the problems."""
 
     def __init__(self, task: Task, options: Options) -> None:
@@ -30,10 +29,6 @@ class TaskReporter(Reporter):
         self.problems: list[Problem] = []
         """Of a dry run, which has none in the table; as many as are listed."""
 
-    def line(self, message: str, level: int = logging.INFO) -> None:
-        """Log a line."""
-        logger.log(level, message)
-
     def decisions(
         self, kind: str, decisions: list[Decision], is_dry_run: bool = False
     ) -> None:
@@ -42,9 +37,6 @@ class TaskReporter(Reporter):
         if is_dry_run:
             found = [d for d in decisions if isinstance(d, Problem)]
             self.problems += found[: ERRORS_LISTED - len(self.problems)]
-
-    def end(self, summary: Summary) -> None:
-        """Say nothing: the result of the task says it all."""
 
     def _tell(self, progress: dict[str, Any]) -> None:
         if self._task is None:
@@ -72,7 +64,11 @@ def read_problems(summary: Summary, options: Options) -> list[Problem]:
             if not page:
                 break
             after = page[-1].number
-            problems += [p for _, p in page if p.kind == options.kinds[0]]
+            problems += [
+                p
+                for _, p in page
+                if p.kind == options.kinds[0] and p.reason != "index_refused"
+            ]
     return problems[:ERRORS_LISTED]
 
 

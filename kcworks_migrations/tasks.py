@@ -149,6 +149,8 @@ def _options(
         if value is not None and not 1 <= value <= (largest or value):
             wanted = f"from 1 to {largest}" if largest else "1 or more"
             raise SettingError(name, value, wanted)
+    if not isinstance(exclude, list | tuple | None):
+        raise SettingError("exclude", exclude, "a list of PIDs, slugs or UUIDs")
     if not 0 <= delay <= 3600:
         raise SettingError("delay", delay, "from 0 to 3600 seconds")
     return replace(

@@ -64,7 +64,7 @@ class Upgrade:
     def do(self) -> None:
         """Do what is left of the records and the communities."""
         if self.run.phase == "records":
-            if self.run.cursor is not None:
+            if self.run.cursor is not None and "community" in self._options.kinds:
                 self._note_oldest_up_to(self.run.cursor)
             if "record" in self._options.kinds:
                 self._do_kind("record", "records")
@@ -73,7 +73,7 @@ class Upgrade:
             if is_partial and "community" in self._options.kinds:
                 self._note_oldest_up_to(None)
             self._save(replace(self.run, phase="communities", cursor=None))
-        elif self.run.phase == "communities":
+        elif self.run.phase == "communities" and "community" in self._options.kinds:
             self._note_oldest_up_to(None)
         if self.run.phase == "communities":
             if "community" in self._options.kinds:
@@ -106,6 +106,7 @@ class Upgrade:
         while rows := self._database.transaction(scan.page, cursor, size, last):
             self._note_oldest([self._decide(row) for row in rows])
             cursor = rows[-1].id
+            self._check_interrupt()
 
     def _batch(self, scan: Scan, kind: str, noun: str) -> bool:
         """Do the next batch in one transaction.
@@ -210,14 +211,14 @@ class Upgrade:
     def _retry_locked(self, scan: Scan, kind: str) -> None:
         """Come back to the rows that somebody held, with growing pauses."""
         size = self._options.batch_size
-        for seconds in PAUSES_SECONDS:
+        for seconds in (*PAUSES_SECONDS, None):
             after: str | None = None
             while ids := self._database.transaction(
                 ledger.locked_ids, self._database, self.run.id, kind, after, size
             ):
                 self._retry(scan, kind, ids)
                 after = ids[-1]
-            if after is None:
+            if after is None or seconds is None:
                 return
             pause(seconds, self._check_interrupt)
 

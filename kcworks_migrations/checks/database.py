@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import queries
 from ..config import Options
-from ..database import LOCK_KEY, Database, said_by
+from ..database import Database, said_by
 from ..dates import show
 from ..errors import DatabaseFailedError
 from ..rules import escape
@@ -156,7 +156,7 @@ def rights(database: ReadOnly, options: Options) -> Iterable[Line]:
 
 def other_runs(database: ReadOnly, options: Options) -> Iterable[Line]:
     """Look for a run that is at work, and for ones that are not complete."""
-    if database.execute(queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY).scalar_one():
+    if database.lock_holder():
         todo = "Wait for its end: `invenio kcworks-created-dates status`."
         yield stop("run", "Another run is at work.", todo)
         return

@@ -3,8 +3,8 @@
 """``problems``: what a run could not change or read."""
 
 import csv
-import json
 import sys
+from collections.abc import Iterator
 
 import click
 from flask import current_app
@@ -13,9 +13,10 @@ from invenio_db import db
 
 from .. import ledger, queries
 from ..config import options_from
-from ..database import opened
+from ..database import Database, opened
 from ..rules import REASONS, Problem
 from ..summary import counted, problem_lines
+from .common import echo_json
 
 
 @click.command()
@@ -38,7 +39,6 @@ def problems(
     Raises:
         UsageError: There is no such run.
     """  # noqa: D301 - click reads the escapes
-    found: list[Problem] = []
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
         runs = d.transaction(d.execute, queries.SELECT_RUN_IDS).scalars().all()
         if run_id is None and runs:
@@ -47,18 +47,26 @@ def problems(
             which = "yet" if run_id is None else run_id
             known = ", ".join(map(str, runs[-10:])) or "none"
             raise click.UsageError(f"There is no run {which}; known: {known}.")
-        after = 0
-        while page := d.transaction(ledger.problems, d, run_id, reason, after):
-            found += [stored.problem for stored in page]
-            after = page[-1].number
-    if is_json:
-        document = {"run": run_id, "problems": [problem._asdict() for problem in found]}
-        click.echo(json.dumps(document, indent=2))
-    elif is_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(Problem._fields)
-        writer.writerows(found)
-    else:
-        for problem in found:
-            click.echo("\n".join(problem_lines(problem)))
-        click.echo(f"{counted(len(found), 'problem')} of run {run_id}.")
+        found = _found(d, run_id, reason)
+        if is_json:
+            echo_json({"run": run_id, "problems": [p._asdict() for p in found]})
+        elif is_csv:
+            writer = csv.writer(sys.stdout)
+            writer.writerow(Problem._fields)
+            writer.writerows(found)
+        else:
+            count = 0
+            for problem in found:
+                click.echo("\n".join(problem_lines(problem)))
+                count += 1
+            click.echo(f"{counted(count, 'problem')} of run {run_id}.")
+
+
+def _found(database: Database, run_id: int, reason: str | None) -> Iterator[Problem]:
+    """Read page by page: a field with another name makes every row a problem."""
+    after = 0
+    while page := database.transaction(
+        ledger.problems, database, run_id, reason, after
+    ):
+        yield from (stored.problem for stored in page)
+        after = page[-1].number

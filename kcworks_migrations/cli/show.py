@@ -49,7 +49,9 @@ def show(name: str, is_json: bool) -> None:
         ids = dict.fromkeys(
             (row["kind"], row["entity_id"]) for rows in found.values() for row in rows
         )
-        present = [_present(d, kind, id) for kind, id in ids if kind != "group"]
+        present = [
+            _present(d, kind, id) for kind, id in ids if kind in queries.TABLE_OF_KIND
+        ]
     if not present:
         raise click.UsageError(f"No record and no community is named {escape(name)}.")
     entries, problems = found["entries"], found["problems"]

@@ -12,7 +12,7 @@ from invenio_db import db
 
 from .. import ledger, queries
 from ..config import options_from
-from ..database import LOCK_KEY, Database, opened
+from ..database import Database, opened
 from ..dates import show
 from ..report import seconds_left
 from ..statistics import Statistics
@@ -46,30 +46,32 @@ def status(is_json: bool) -> None:
 
 def _read(database: Database) -> dict[str, Any]:
     """Read everything in one transaction; give what is printed as JSON."""
-    is_at_work = database.execute(
-        queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY
-    ).scalar_one()
+    holder = database.lock_holder()
     rows = database.execute(queries.SELECT_RUNS, limit=RUNS_SHOWN).mappings().all()
     runs = [dict(row) for row in rows]
     for run in runs:
-        if run["status"] == "running" and not is_at_work:
+        if run.pop("backend_pid") != holder and run["status"] == "running":
             run["status"] = "killed"
+    # Looks at every changed row: not while somebody asks again and again.
     changed = [
         {"kind": kind, **row}
-        for kind in queries.TABLE_OF_KIND
+        for kind in ({} if holder else queries.TABLE_OF_KIND)
         for row in database.execute_on(
             kind, queries.SELECT_CHANGED_SINCE, kind=kind, limit=CHANGED_SHOWN
         ).mappings()
     ]
     return {
         "runs": runs,
-        "is_at_work": is_at_work,
+        "is_at_work": holder is not None,
         "standing": ledger.count_standing(database),
-        "changed_since": sum(row.pop("count") for row in _firsts(changed)),
+        "changed_since": None
+        if holder
+        else sum(row.pop("count") for row in _firsts(changed)),
         "changed_since_shown": [
             {key: row[key] for key in ("kind", "label", "created")} for row in changed
         ],
         "waiting": ledger.count_waiting(database),
+        "problems": bool(runs and ledger.problems(database, runs[0]["id"], limit=1)),
     }
 
 
@@ -82,7 +84,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines = []
     for number, run in enumerate(found["runs"]):
         lines += _run_lines(run, is_last=number == 0)
-    standing, changed = found["standing"], found["changed_since"]
+    standing, changed = found["standing"], found["changed_since"] or 0
     lines.append(f"Can be rolled back: {counted(standing - changed, 'change')}")
     if changed:
         lines.append(f"Changed by somebody since, to be left alone: {changed}")
@@ -123,6 +125,10 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
 def _next(found: Mapping[str, Any]) -> list[str]:
     """Tell the next safe step."""
     runs = [run for run in found["runs"] if run["action"] != "rehearse"]
+    for run in runs:
+        is_rehearsal = (run["action"], run["origin"]) == ("apply", "rehearse")
+        if is_rehearsal and run["status"] != "reverted" and not found["is_at_work"]:
+            return [f"{COMMAND} rollback --run {run['id']}    the rehearsal was killed"]
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
     if not runs:
@@ -138,6 +144,6 @@ def _next(found: Mapping[str, Any]) -> list[str]:
     steps = []
     if found["waiting"]:
         steps.append(f"{COMMAND} reindex")
-    if Statistics.from_dict(last["statistics"]).errors:
+    if found["problems"]:
         steps.append(f"{COMMAND} problems --run {last['id']}")
     return [*steps, f"{COMMAND} verify"]

@@ -9,9 +9,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 from invenio_db import db
 
-from .. import ledger, queries
+from .. import ledger
 from ..config import options_from
-from ..database import LOCK_KEY, Database, opened
+from ..database import opened
 
 LOOK_SECONDS = 0.5
 
@@ -30,7 +30,7 @@ def stop() -> None:
       invenio kcworks-created-dates stop
     """  # noqa: D301 - click reads the escape
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        if not d.transaction(is_at_work, d):
+        if not d.transaction(d.lock_holder):
             click.echo("No run is at work.")
             return
         run_id = d.transaction(ledger.request_stop, d)
@@ -38,15 +38,10 @@ def stop() -> None:
             click.echo("Something else holds the lock, which ends by itself; waiting.")
         else:
             click.echo(f"Run {run_id} was asked to stop; waiting for its batch to end.")
-        while d.transaction(is_at_work, d):
+        while d.transaction(d.lock_holder):
             time.sleep(LOOK_SECONDS)
         ended = run_id and d.transaction(ledger.status_of, d, run_id)
     if ended == "interrupted":
         click.echo(f"Run {run_id} has stopped; the same command goes on with it.")
     elif run_id:
         click.echo(f"Run {run_id} has ended: {ended}.")
-
-
-def is_at_work(database: Database) -> bool:
-    """Tell whether somebody holds the lock of this package."""
-    return database.execute(queries.SELECT_LOCK_IS_HELD, key=LOCK_KEY).scalar_one()

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pty
+import signal
 import struct
 import sys
 import termios
@@ -25,6 +26,7 @@ from kombu import pools
 from kcworks_migrations import upgrade
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.database import locked
+from kcworks_migrations.report import Reporter
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -138,8 +140,16 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     output = invoke("status").output
     assert "apply from cli, killed" in output
     assert "the same command again" in output
-    with locked(instance.engine, 1):
+    with locked(instance.engine, 1) as database:
+        # Something else than this run is at work, which nobody may take for it.
+        assert "apply from cli, killed" in invoke("status").output
+        assert "at work: a run holds the lock" in invoke("update", "--yes").output
+        instance.execute(
+            "UPDATE kcworks_created_dates_run SET backend_pid = :pid",
+            pid=database.transaction(database.lock_holder),
+        )
         assert "apply from cli, running" in invoke("status").output
+        assert "at work: run " in invoke("update", "--yes").output
         assert json.loads(invoke("status", "--json").output)["is_at_work"] is True
     instance.execute("UPDATE kcworks_created_dates_run SET status = 'succeeded'")
     instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
@@ -149,6 +159,33 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     assert len(instance.queued("records")) == 1
     assert invoke("reindex", "--all").exit_code == 0
     assert len(instance.queued("records")) == 1
+
+
+def test_show_of_a_draft_that_the_index_refused(instance, invoke):
+    record = instance.record(LEGACY)
+    invoke("update", "--yes")
+    instance.execute(
+        "INSERT INTO kcworks_created_dates_problem (run_id, kind, entity_id, label,"
+        " reason, value, found_at) SELECT id, 'draft', CAST(:id AS uuid), :id,"
+        " 'index_refused', 'why', now() FROM kcworks_created_dates_run",
+        id=record,
+    )
+    result = invoke("show", record)
+    assert result.exit_code == 0
+    assert f"draft {record}: refused by the search index: why" in result.output
+    assert f"problems --run {instance.run().id}" in invoke("status").output
+
+
+def test_dry_run_that_is_interrupted_ends_with_3(instance, invoke, monkeypatch):
+    instance.many(100, 5)
+
+    def interrupt(self, *args):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Reporter, "batch", interrupt)
+    result = invoke("update", "--dry-run", "--batch-size", 10)
+    assert result.exit_code == 3
+    assert "it was stopped by SIGINT" in result.output
 
 
 def test_problems_of_no_run_are_a_wrong_usage(instance, invoke):

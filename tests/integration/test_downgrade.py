@@ -139,6 +139,22 @@ def test_downgrade_of_the_tables_refuses_while_changes_stand(instance, app):
         stamp(instance, "a94c06be7d15", "c51d8e2f60b7")
 
 
+def test_downgrade_of_the_tables_refuses_while_reindexing_waits(instance, app):
+    """Nothing else knows which documents hold the dates that were put back."""
+    alembic = app.extensions["invenio-db"].alembic
+    instance.record(LEGACY)
+    instance.upgrade()
+    instance.downgrade()
+    instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
+    stamp(instance, "c51d8e2f60b7", "a94c06be7d15")
+    try:
+        with pytest.raises(ClickException, match="1 restored dates wait"):
+            alembic.downgrade("kcworks_migrations@-1")
+        assert len(instance.backup()) == 1
+    finally:
+        stamp(instance, "a94c06be7d15", "c51d8e2f60b7")
+
+
 def stamp(instance, present: str, wanted: str) -> None:
     """Let Alembic believe that our branch stands elsewhere.
 

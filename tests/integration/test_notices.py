@@ -198,7 +198,25 @@ def test_a_webhook_is_signed(instance, hook):
     assert document["run"] == summary.run_id
     assert document["statistics"] == instance.run().statistics
     assert document["problems"][0]["label"] == "bad"
+    assert document["waiting"] == 0
     assert SECRET not in body.decode()
+
+
+def test_a_webhook_of_a_run_that_stopped_says_where(instance, hook, monkeypatch):
+    received, _ = hook
+    instance.record(LEGACY)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
+    with pytest.raises(RunInterruptedError):
+        instance.upgrade()
+    document = json.loads(received[0][2])
+    assert document["statistics"] == instance.run().statistics
+    assert document["statistics"]["stopped_early"] is True
+    assert document["statistics"]["stopped_at_record"] == 1
+    assert document["waiting"] == 1
 
 
 def test_a_webhook_is_tried_again(instance, hook):

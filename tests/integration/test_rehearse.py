@@ -3,13 +3,15 @@
 """``rehearse``: there and back on real rows and documents, and nothing stays."""
 
 import json
+from contextlib import ExitStack
 
 import index
 import pytest
 from instance import OURS
 
-from kcworks_migrations import rehearse
+from kcworks_migrations import database, migration, rehearse, upgrade
 from kcworks_migrations.cli import created_dates
+from kcworks_migrations.database import locked
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +91,66 @@ def test_rehearse_sees_another_byte(sample, rehearsed, monkeypatch, is_there):
     assert len(document["wrong"]) == 1
 
 
+def fail(*args):
+    raise RuntimeError("in the middle")
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "act"),
+    [
+        (rehearse, "drain", fail),
+        (rehearse, "drain", interrupt),
+        (upgrade.Upgrade, "_retry_locked", interrupt),
+        (migration.reindex, "dispatch", fail),
+    ],
+)
 def test_rehearse_puts_the_rows_back_when_something_fails(
-    app, sample, rehearsed, monkeypatch
+    app, sample, rehearsed, monkeypatch, where, name, act
 ):
     before = sample.all_created()
+    present = getattr(where, name)
+    times = []
 
-    def fail(*args):
-        raise RuntimeError("in the middle")
+    def once(*args):
+        times.append(args)
+        return act(*args) if len(times) == 1 else present(*args)
 
-    monkeypatch.setattr(rehearse, "drain", fail)
-    with pytest.raises(RuntimeError):
-        app.test_cli_runner().invoke(
-            created_dates, ["rehearse", "--yes"], catch_exceptions=False
-        )
+    monkeypatch.setattr(where, name, once)
+    result = app.test_cli_runner().invoke(created_dates, ["rehearse", "--yes"])
+    assert result.exit_code == 3
+    assert "Its rows are as they were before" in result.output
     assert sample.all_created() == before
+
+
+def test_rehearse_waits_for_another_run_to_put_the_rows_back(
+    sample, rehearsed, monkeypatch
+):
+    before = sample.all_created()
+    holding = ExitStack()
+    present = rehearse._compare_documents
+
+    def hold(*args):
+        present(*args)
+        holding.enter_context(locked(sample.engine, 1))
+
+    monkeypatch.setattr(rehearse, "_compare_documents", hold)
+
+    def release(seconds):
+        monkeypatch.setattr(rehearse, "_compare_documents", present)
+        holding.close()
+
+    monkeypatch.setattr(rehearse.time, "sleep", release)
+    monkeypatch.setattr(database, "LOCK_PAUSES_SECONDS", ())
+    status, document = rehearsed("--limit", "5")
+    assert (status, document["wrong"]) == (0, [])
+    assert sample.all_created() == before
+
+
+def test_status_tells_of_a_rehearsal_that_was_killed(app, sample, rehearsed):
+    summary = migration.apply(sample.engine, "rehearse")
+    output = app.test_cli_runner().invoke(created_dates, ["status"]).output
+    assert f"rollback --run {summary.run_id}    the rehearsal was killed" in output

@@ -6,6 +6,8 @@ import pytest
 from instance import OURS, utc
 from sqlalchemy import text
 
+from kcworks_migrations import downgrade, upgrade
+
 IMPORTED = utc("2024-05-01T12:00:00.123456")
 
 
@@ -122,3 +124,55 @@ def test_status_lists_what_a_rollback_leaves_alone(instance, invoke, two_runs):
     assert "Can be rolled back: 2 changes" in output
     assert "left alone: 1" in output
     assert "record one, now 2020-02-02" in output
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def test_rollback_of_runs_that_took_turns_ends_at_the_first_value(
+    instance, invoke, monkeypatch
+):
+    """An earlier run goes on after a later one: the entries tell the order."""
+    record = instance.record("2016-01-01T00:00:00Z", label="both")
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade.Upgrade, "_do_kind", interrupt)
+        invoke("update", "--yes", "--records-only")
+    first = instance.run().id
+    invoke("update", "--yes")
+    set_legacy_date(instance, record, "2015-01-01T00:00:00Z")
+    invoke("update", "--yes", "--records-only")
+    assert [entry.run_id for entry in instance.backup()] == [first + 1, first]
+    # The later run's change is what the first one built on.
+    assert invoke("rollback", "--yes", "--run", first + 1).exit_code == 2
+    assert invoke("rollback", "--yes").exit_code == 0
+    assert instance.created(record) == IMPORTED
+    assert not instance.problems()
+
+
+def test_rollback_lets_no_unfinished_run_go_on_past_its_rows(
+    instance, invoke, monkeypatch
+):
+    record = instance.record("2016-01-01T00:00:00Z", label="one")
+    invoke("update", "--yes", "--limit", 1)
+    limited = instance.run().id
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
+        invoke("update", "--yes")
+    assert invoke("rollback", "--yes", "--run", limited).exit_code == 0
+    assert instance.created(record) == IMPORTED
+    assert invoke("update", "--yes").exit_code == 0
+    assert instance.created(record) == utc("2016-01-01")
+
+
+def test_rollback_of_everything_ends_what_an_earlier_one_left(
+    instance, invoke, monkeypatch
+):
+    instance.record("2016-01-01T00:00:00Z", label="one")
+    invoke("update", "--yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(downgrade.Downgrade, "do", interrupt)
+        invoke("rollback", "--yes", "--record", "one")
+    assert invoke("rollback", "--yes").exit_code == 0
+    statuses = instance.execute(f"SELECT status FROM {OURS}run ORDER BY id")
+    assert [row[0] for row in statuses] == ["reverted", "superseded", "succeeded"]

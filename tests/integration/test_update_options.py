@@ -297,7 +297,10 @@ def test_a_plan_is_refused_when_a_row_has_moved(instance, invoke, plan, moved):
     [
         ("", "names no row"),
         ("[]\n", "Line 1"),
-        ('{"id": "x", "old": "2024-05-01", "new": "2016-01-01"}\n', "time zone"),
+        (
+            '{"id": "0b5d1f2e-6f0c-4a56-9d3e-1f2a3b4c5d6e", "old": "2024-05-01", "new": "2016-01-01"}\n',
+            "time zone",
+        ),
         ("\x1b]0;title\x07\n", "Line 1"),
     ],
 )
@@ -314,6 +317,29 @@ def test_a_plan_that_names_a_row_twice_is_refused(instance, invoke, plan):
     plan.write_text(text + text)
     assert invoke("update", "--yes", "--plan", plan).exit_code == 2
     assert not instance.backup()
+
+
+def test_a_plan_is_not_refused_for_what_is_left_for_later(
+    instance, invoke, plan, tmp_path
+):
+    names = tmp_path / "names"
+    names.write_text("pid-1\n")
+    common = ("update", "--yes", "--plan", plan)
+    assert invoke(*common, "--communities-only").exit_code == 0
+    assert count_changed(instance, "community") == 1
+    assert invoke("rollback", "--yes").exit_code == 0
+    assert invoke(*common, "--exclude", names).exit_code == 0
+    standing = {row.label for row in instance.backup() if row.outcome is None}
+    assert standing == {"pid-0", "medieval"}
+    assert invoke("rollback", "--yes").exit_code == 0
+    assert invoke(*common, "--limit", 1).exit_code == 0
+    assert len([row for row in instance.backup() if row.outcome is None]) == 2
+
+
+def test_a_plan_with_an_id_that_is_none_is_refused(instance, invoke, plan):
+    plan.write_text(plan.read_text() + '{"id": [1], "old": "", "new": ""}\n')
+    result = invoke("update", "--yes", "--plan", plan)
+    assert result.exit_code == 2 and "is not one of a plan" in result.output
 
 
 def test_a_plan_that_was_stopped_goes_on(instance, invoke, plan, monkeypatch):
