@@ -247,7 +247,8 @@ def test_apply_prints_the_lines_of_a_run(instance, capsys, caplog):
     assert "Community updates complete" in err
     assert out.count("  - record bad-") == 10
     assert "... and 2 more" in out
-    assert "invenio alembic downgrade kcworks_migrations@-1" in out
+    undo = f"invenio kcworks-created-dates rollback --run {instance.run().id}"
+    assert undo in out
     assert (
         "Updated record abc-123 from 2024-05-01 12:00:00.123456 UTC"
         " to 2016-02-29 13:11:39 UTC"
@@ -293,11 +294,14 @@ def test_apply_refuses_an_instance_without_its_tables(instance):
 
 def test_apply_beside_another_run_says_which_and_since_when(instance):
     instance.upgrade()
-    instance.execute("UPDATE kcworks_created_dates_run SET status = 'running'")
     run = instance.run()
     with instance.engine.connect() as holder:
         with holder.begin():
             holder.exec_driver_sql(f"SELECT pg_advisory_lock({LOCK_KEY})")
+            holder.exec_driver_sql(
+                "UPDATE kcworks_created_dates_run SET status = 'running',"
+                " backend_pid = pg_backend_pid()"
+            )
         with pytest.raises(RunInProgressError) as raised:
             instance.upgrade()
         with holder.begin():
