@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Two runs at once: one works, the other says who is working."""
 
+import threading
+
 import pytest
 from faults import (
     DATA_REVISION,
@@ -9,13 +11,17 @@ from faults import (
     Point,
     at,
     check_queued,
+    other_connection,
     outcome,
     stamped_before_the_data,
     stop_this_process,
 )
+from worker import result_of
 
-from kcworks_migrations import migration
+from kcworks_migrations import database, migration
+from kcworks_migrations.database import LOCK_KEY
 from kcworks_migrations.errors import RunInProgressError
+from kcworks_migrations.tasks import update_record_created_dates_task
 
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
@@ -25,6 +31,12 @@ QUEUED = "SET queued_at = clock_timestamp()"
 @pytest.fixture(autouse=True)
 def small_batches(app, monkeypatch):
     monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_BATCH_SIZE", 40)
+
+
+@pytest.fixture
+def no_patience(monkeypatch):
+    """Refuse at once, instead of waiting for the lock of a run that was killed."""
+    monkeypatch.setattr(database, "LOCK_PAUSES_SECONDS", (0,))
 
 
 def stopped_child(instance, work, point: Point) -> Child:
@@ -47,7 +59,9 @@ def stopped_child(instance, work, point: Point) -> Child:
         ("celery", Point("commit", CHANGE, 3)),
     ],
 )
-def test_everything_refuses_while_an_upgrade_is_at_work(filled, origin, point):
+def test_everything_refuses_while_an_upgrade_is_at_work(
+    filled, origin, point, no_patience
+):
     filled.upgrade()
     whole = outcome(filled)
     filled.downgrade()
@@ -70,7 +84,7 @@ def test_everything_refuses_while_an_upgrade_is_at_work(filled, origin, point):
     assert outcome(filled) == whole
 
 
-def test_everything_refuses_while_a_downgrade_is_at_work(filled):
+def test_everything_refuses_while_a_downgrade_is_at_work(filled, no_patience):
     filled.upgrade()
     child = stopped_child(filled, filled.downgrade, Point("after", RESTORE, 3))
     for work in (filled.upgrade, filled.downgrade):
@@ -81,7 +95,7 @@ def test_everything_refuses_while_a_downgrade_is_at_work(filled):
     assert {e.outcome for e in filled.backup()} == {"restored"}
 
 
-def test_second_run_names_nobody_before_the_first_has_its_row(filled):
+def test_second_run_names_nobody_before_the_first_has_its_row(filled, no_patience):
     begun = Point("before", "INSERT INTO kcworks_created_dates_run")
     child = stopped_child(filled, filled.upgrade, begun)
     with pytest.raises(RunInProgressError, match="a run holds the lock") as error:
@@ -96,6 +110,17 @@ def test_holder_that_was_killed_leaves_no_lock(filled):
         filled.upgrade()
     child.kill()
     filled.upgrade()
+    assert filled.run().status == "succeeded"
+
+
+def test_lock_that_is_freed_in_a_moment_is_waited_for(filled):
+    # As that of a killed run whose end the server has yet to notice.
+    holder = other_connection(filled)
+    holder.cursor().execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+    release = threading.Timer(0.5, holder.close)
+    release.start()
+    filled.upgrade()
+    release.join()
     assert filled.run().status == "succeeded"
 
 
@@ -115,6 +140,44 @@ def test_runs_started_together_are_as_one_after_the_other(filled, second):
         assert len({e.entity for e in filled.backup() if e.outcome is None}) in (0, 285)
         filled.downgrade()
         assert filled.all_created() == before
+
+
+def test_task_and_upgrade_started_together(filled, worker):
+    before = filled.all_created()
+    filled.upgrade()
+    upgraded = filled.all_created()
+    filled.downgrade()
+    worker.start()
+    result_of(update_record_created_dates_task.delay(dry_run=True).id)  # it is awake
+    slow = {"batch_size": 20, "delay": 0.15}  # longer than either waits for the lock
+    for _ in range(3):
+        filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+        task = update_record_created_dates_task.delay(**slow)
+        child = Child(filled, lambda: filled.upgrade(batch_size=20, delay_seconds=0.15))
+        status, output = child.wait(), child.output()
+        # A task that comes second tries again, a command says who is working.
+        result = result_of(task.id)
+        assert result.state == "SUCCESS", result.result
+        assert status == 0 or "RunInProgressError: Another run is at work: " in output
+        assert {run.origin for run in runs(filled)} == {"celery", *["cli"][status:]}
+        assert not runs_that_overlap(filled)
+        filled.upgrade()
+        assert filled.all_created() == upgraded
+        filled.downgrade()
+        assert filled.all_created() == before
+
+
+def runs(instance):
+    return instance.execute("SELECT * FROM kcworks_created_dates_run ORDER BY id")
+
+
+def runs_that_overlap(instance) -> int:
+    """Count the pairs of runs that were at work at the same time."""
+    return instance.scalar(
+        "SELECT count(*) FROM kcworks_created_dates_run AS a"
+        " JOIN kcworks_created_dates_run AS b ON a.id < b.id"
+        " AND b.started_at < a.finished_at"
+    )
 
 
 def test_alembic_upgrades_started_together(filled, app):

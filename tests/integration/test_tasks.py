@@ -8,7 +8,7 @@ import signal
 import pytest
 from celery import current_app as celery_app
 from faults import broker_at, outcome
-from worker import QUEUE, Worker, wait_until
+from worker import QUEUE, result_of, wait_until
 
 from kcworks_migrations import migration, task_result
 from kcworks_migrations.database import locked
@@ -21,28 +21,10 @@ SLOW = {"batch_size": 20, "delay": 0.3}
 """Leaves time to do something to a run between two batches."""
 
 
-@pytest.fixture
-def worker(instance, tmp_path):
-    """A worker that is not started yet; no task is queued."""
-    with celery_app.connection_for_write() as connection:
-        connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)
-        connection.default_channel.queue_purge(QUEUE)
-    worker = Worker(tmp_path / "worker.log")
-    yield worker
-    worker.kill()
-
-
 def waiting() -> int:
     """Count the tasks that wait for a worker."""
     with celery_app.connection_for_read() as connection:
         return connection.default_channel.queue_declare(QUEUE, passive=True)[1]
-
-
-def result_of(task_id: str):
-    """Wait for the end of a task; give what is known of it."""
-    result = celery_app.AsyncResult(task_id)
-    wait_until(result.ready, f"{task_id} has ended")
-    return result
 
 
 def wait_for_batches(instance, task_id: str, rows: int = 40) -> None:

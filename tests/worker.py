@@ -9,6 +9,7 @@ import sys
 import time
 
 import processes
+from celery import current_app as celery_app
 
 PATIENCE_SECONDS = 120
 QUEUE = "celery"
@@ -25,6 +26,13 @@ def wait_until(condition, what: str):
         assert time.monotonic() < deadline, f"waited too long until {what}"
         time.sleep(0.02)
     return found
+
+
+def result_of(task_id: str):
+    """Wait for the end of a task; give what is known of it."""
+    result = celery_app.AsyncResult(task_id)
+    wait_until(result.ready, f"{task_id} has ended")
+    return result
 
 
 class Worker:
