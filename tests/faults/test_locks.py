@@ -10,21 +10,24 @@ from faults import Point, at, check_ledger, other_connection, outcome
 from instance import utc
 from sqlalchemy import event
 
+from kcworks_migrations import database, downgrade, migration, upgrade
+from kcworks_migrations.database import PAUSES_SECONDS
 from kcworks_migrations.errors import RunIncompleteError
 
 LEGACY = "2016-02-29T13:11:39Z"
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
+PROGRESS = "SET status = 'running'"
 BATCH_SIZE = 40
 
 TABLES = {"record": "rdm_records_metadata", "community": "communities_metadata"}
 
 
 @pytest.fixture(autouse=True)
-def impatience(app, monkeypatch, short_pauses):
-    """Small batches that give up waiting for a table after a second."""
-    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_BATCH_SIZE", BATCH_SIZE)
-    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_LOCK_TIMEOUT_SECONDS", 1)
+def impatience(instance, monkeypatch, short_pauses):
+    """Small batches that give up waiting for a table sooner than a setting allows."""
+    options = instance.options(batch_size=BATCH_SIZE, lock_timeout_seconds=0.3)
+    monkeypatch.setattr(migration, "options_from", lambda config: options)
 
 
 @contextmanager
@@ -219,25 +222,92 @@ def test_apply_stops_at_a_locked_table_and_says_who_holds_it(filled, kind, mode,
     assert outcome(filled) == whole
 
 
-def test_apply_waits_for_a_table_that_is_released(filled):
-    filled.upgrade()
-    whole = outcome(filled)
-    filled.downgrade()
-    filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
-    with held(filled, lock_table("record")) as holder:
-        rollbacks = []
+def undisturbed(instance, action: str):
+    """Give how a run leaves the instance, which is put back to before it."""
+    if action == "downgrade":
+        instance.upgrade()
+    getattr(instance, action)()
+    whole = outcome(instance)
+    if action == "upgrade":
+        instance.downgrade()
+    instance.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    if action == "downgrade":
+        instance.upgrade()
+    return whole
 
-        def release(connection) -> None:
-            rollbacks.append(connection)
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """What the runs would have paused, in seconds; here they go on at once."""
+    seconds = []
+    for module in (database, upgrade, downgrade):
+        monkeypatch.setattr(module, "PAUSES_SECONDS", PAUSES_SECONDS)
+    monkeypatch.setattr(database.time, "sleep", seconds.append)
+    for module in (upgrade, downgrade):
+        monkeypatch.setattr(
+            module, "pause", lambda wait, check: wait and seconds.append(wait)
+        )
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("action", "table", "point"),
+    [
+        ("upgrade", TABLES["record"], Point("before", CHANGE, 3)),
+        ("downgrade", TABLES["record"], Point("before", RESTORE, 3)),
+        # Here the batch has been counted, and must not be so once more.
+        ("upgrade", "kcworks_created_dates_run", Point("before", PROGRESS, 2)),
+        ("downgrade", "kcworks_created_dates_run", Point("before", PROGRESS, 2)),
+    ],
+)
+def test_runs_wait_for_a_table_that_is_released(filled, pauses, action, table, point):
+    whole = undisturbed(filled, action)
+    holder = other_connection(filled)
+    timeouts = []
+
+    def lock(connection) -> None:
+        holder.cursor().execute(f"LOCK TABLE {table} IN SHARE MODE")
+
+    def release(connection) -> None:
+        timeouts.append(connection)
+        if len(timeouts) == 2:
             holder.rollback()
 
-        event.listen(filled.engine, "rollback", release)
-        try:
-            filled.upgrade()
-        finally:
-            event.remove(filled.engine, "rollback", release)
-    assert len(rollbacks) == 1  # one lock timeout, then it went on
+    event.listen(filled.engine, "rollback", release)
+    try:
+        with at(filled.engine, point, lock):
+            getattr(filled, action)()
+    finally:
+        event.remove(filled.engine, "rollback", release)
+        holder.close()
+    assert len(timeouts) == 2
+    assert pauses == [*PAUSES_SECONDS[:2]]
     assert outcome(filled) == whole
+
+
+def test_runs_come_back_to_held_rows_with_growing_pauses(filled, pauses):
+    with held(filled, some_rows("record", 3)):
+        filled.upgrade()
+    assert pauses == [*PAUSES_SECONDS]
+    assert pauses == sorted(set(pauses)), "they grow"
+    pauses.clear()
+    with held(filled, some_rows("community", 3)):
+        with pytest.raises(RunIncompleteError):
+            filled.downgrade()
+    assert pauses == [*PAUSES_SECONDS]
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_runs_do_not_mind_those_who_only_refer_to_a_row(filled, kind):
+    before = filled.all_created()
+    whole = undisturbed(filled, "upgrade")
+    # As a new member or a new membership does: against deletion alone.
+    refer = some_rows(kind, 3).replace("FOR UPDATE", "FOR KEY SHARE")
+    with held(filled, refer):
+        filled.upgrade()
+        assert outcome(filled) == whole
+        filled.downgrade()
+        assert filled.all_created() == before
 
 
 def test_revert_stops_at_a_locked_table_and_says_who_holds_it(filled):
@@ -285,8 +355,19 @@ def test_runs_put_the_settings_of_their_connection_back(filled, is_failing):
         )
 
 
-def test_apply_halves_batches_that_take_too_long(instance, capsys):
+@pytest.mark.parametrize(
+    ("action", "noun"), [("upgrade", "records"), ("downgrade", "changes")]
+)
+def test_batches_that_take_too_long_are_halved(
+    instance, capsys, monkeypatch, action, noun
+):
+    options = instance.options(batch_size=64, batch_seconds=0.4)
+    monkeypatch.setattr(migration, "options_from", lambda config: options)
     instance.many(700, 1)
+    instance.execute("TRUNCATE communities_metadata CASCADE")
+    if action == "downgrade":
+        instance.upgrade()
+        capsys.readouterr()
     instance.execute("""
         CREATE OR REPLACE FUNCTION faults_slow() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -296,16 +377,17 @@ def test_apply_halves_batches_that_take_too_long(instance, capsys):
     # The first rows by id are slow.
     instance.execute(
         "CREATE TRIGGER faults BEFORE UPDATE ON rdm_records_metadata FOR EACH ROW"
-        " WHEN (NEW.id < '30000000-0000-0000-0000-000000000000')"
+        " WHEN (NEW.id < '20000000-0000-0000-0000-000000000000')"
         " EXECUTE FUNCTION faults_slow()"
     )
     try:
-        instance.upgrade(batch_size=64, batch_seconds=0.4)
+        getattr(instance, action)()
     finally:
         instance.execute("DROP FUNCTION faults_slow CASCADE")
     lines = capsys.readouterr().err
-    sizes = [int(size) for size in re.findall(r"\((\d+) records\)", lines)]
+    sizes = [int(size) for size in re.findall(rf"\((\d+) {noun}\)", lines)]
     assert sizes[:2] == [64, 32]
     assert min(sizes[:6]) <= 16
     assert sizes.count(64) > 2, "it grows again"
-    assert sum(sizes) == 700
+    changes = len(instance.backup())
+    assert sum(sizes) == {"upgrade": 700, "downgrade": changes}[action]
