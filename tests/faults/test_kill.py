@@ -22,9 +22,12 @@ from faults import (
     fill,
     forget_runs,
     kill_this_process,
+    other_connection,
     outcome,
 )
 from instance import Instance
+
+from kcworks_migrations import migration
 
 BATCH_SIZE = 40
 SEED = 20260101
@@ -45,6 +48,7 @@ POINTS_OF_UPGRADE = {
     "after the first change and its backup": Point("after", CHANGE),
     "after a later change and its backup": Point("after", CHANGE, 4),
     "after the problems": Point("after", "INSERT INTO kcworks_created_dates_problem"),
+    "after the counters of a batch": Point("after", PROGRESS, 2),
     "before the commit of a batch": Point("commit", CHANGE, 2),
     "after the commit of a batch": Point("committed", CHANGE, 2),
     "after the last record": Point("before", "'phase': 'communities'"),
@@ -68,14 +72,23 @@ POINTS_OF_DOWNGRADE = {
     "after the commit of the run row": Point("committed", "SET status = 'reverting'"),
     "before the first restoration": Point("before", RESTORE),
     "after the first restoration": Point("after", RESTORE),
+    "after the counters of a batch": Point("after", PROGRESS, 3),
+    "before the commit of communities": Point("commit", RESTORE, 1),
     "before the commit of a batch": Point("commit", RESTORE, 3),
     "after the commit of a batch": Point("committed", RESTORE, 3),
+    "after a later restoration": Point("after", RESTORE, 5),
     "between communities and records": Point("committed", RESTORE, 1),
+    "after the last record": Point("before", "SET status = 'reverted'"),
+    "before the commit of the marked upgrades": Point(
+        "commit", "SET status = 'reverted'"
+    ),
     "between the last commit and the queueing": Point(
-        "before", "SET status = 'reverted'"
+        "committed", "SET status = 'reverted'"
     ),
     "before communities are marked as queued": Point("before", QUEUED),
+    "after communities are marked as queued": Point("committed", QUEUED),
     "before records are marked as queued": Point("before", QUEUED, 2),
+    "before the commit of that mark": Point("commit", QUEUED, 2),
     "after the commit of that mark": Point("committed", QUEUED, 2),
     "before the end is written": Point("before", END),
     "before the end is committed": Point("commit", END),
@@ -187,6 +200,25 @@ def test_revert_killed_at_a_point(world, name):
     check_queued(world.instance)
 
 
+@pytest.mark.parametrize("when", ["after", "commit", "committed"])
+def test_apply_killed_when_it_comes_back_to_held_rows(world, when):
+    point = Point(when, "DELETE FROM kcworks_created_dates_problem")
+
+    def work() -> None:
+        with at(world.instance.engine, point, kill_this_process):
+            world.upgrade()
+
+    holder = other_connection(world.instance)
+    holder.cursor().execute(
+        "SELECT id FROM rdm_records_metadata ORDER BY id LIMIT 3 FOR UPDATE"
+    )
+    child = Child(world.instance, work)
+    assert child.wait() == -signal.SIGKILL, child.output()
+    holder.close()
+    world.end_upgrade()
+    world.end_downgrade()
+
+
 @pytest.mark.parametrize("number", [1, 2, 5, 100])
 @pytest.mark.parametrize("action", ["upgrade", "downgrade"])
 def test_queueing_killed_before_a_message(world, action, number):
@@ -218,6 +250,30 @@ def test_second_signal_ends_a_run_at_once(world):
     child = Child(world.instance, work)
     assert child.wait() == -signal.SIGTERM, child.output()
     world.end_upgrade()
+    world.end_downgrade()
+
+
+@pytest.mark.parametrize(
+    ("point", "is_again"),
+    [
+        (Point("commit", "SET queued_at = NULL"), True),  # nothing was kept of it
+        (Point("committed", "SET queued_at = NULL"), False),
+        (Point("before", QUEUED), False),
+        (Point("committed", QUEUED), False),
+        (Point("commit", QUEUED, 2), False),
+    ],
+)
+def test_reindexing_of_all_killed_at_a_point(world, point, is_again):
+    def work() -> None:
+        with at(world.instance.engine, point, kill_this_process):
+            migration.send_waiting(world.instance.engine, is_again=True)
+
+    world.upgrade()
+    world.instance.empty_queues()
+    child = Child(world.instance, work)
+    assert child.wait() == -signal.SIGKILL, child.output()
+    assert migration.send_waiting(world.instance.engine, is_again).waiting == 0
+    check_queued(world.instance)
     world.end_downgrade()
 
 
