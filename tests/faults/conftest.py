@@ -77,6 +77,9 @@ class OwnServer:
     def stop(self, kill: bool = False) -> None:
         self._server.stop(self._entry, kill=kill)
 
+    def ctl(self, *arguments: str) -> None:
+        self._server.ctl(*arguments)
+
 
 @pytest.fixture(scope="session")
 def own_postgresql(own_folder):

@@ -5,6 +5,7 @@
 import os
 import signal
 import threading
+from contextlib import contextmanager
 
 import processes
 import pytest
@@ -113,6 +114,26 @@ def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
     assert not rescues, "nothing bounded the waiting"
     assert summary.queue_error
     assert summary.waiting == waiting(working) > 0
+    assert migration.send_waiting(working.engine).waiting == 0
+    check_queued(working)
+
+
+@contextmanager
+def full_queues(own_broker):
+    """Let the broker refuse what comes once ten messages wait in a queue."""
+    full = '{"max-length": 10, "overflow": "reject-publish"}'
+    own_broker.ctl("set_policy", "--apply-to", "queues", "full", ".*", full)
+    try:
+        yield
+    finally:
+        own_broker.ctl("clear_policy", "full")
+
+
+def test_apply_with_a_broker_that_refuses(working, own_broker):
+    with full_queues(own_broker):
+        summary = working.upgrade()
+    assert summary.queue_error == "the broker refused messages"
+    assert 0 < summary.waiting == waiting(working)
     assert migration.send_waiting(working.engine).waiting == 0
     check_queued(working)
 
