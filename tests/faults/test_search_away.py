@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """OpenSearch fails while the workers drain: one command later the index is right."""
 
+import os
+import signal
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -11,10 +13,15 @@ import snapshot
 from faults import Child, search_at, wait_until
 from instance import INDEXERS
 from invenio_db import db
+from invenio_indexer.tasks import process_bulk_queue
 from invenio_search import current_search_client
+from invenio_search.engine import search
 from invenio_search.utils import prefix_index
+from worker import result_of
 
+from kcworks_migrations.broker import connected, queued_messages
 from kcworks_migrations.cli import created_dates
+from kcworks_migrations.tasks import update_record_created_dates_task as records_task
 
 INDICES = ("rdmrecords-records", "communities")
 
@@ -77,15 +84,40 @@ def health_of(names) -> str:
     return health["status"]
 
 
+@contextmanager
+def busy():
+    """Let OpenSearch break the circuit as when it is short of memory: 429."""
+    limit = "network.breaker.inflight_requests.limit"
+
+    def set_limit(value) -> None:
+        current_search_client.cluster.put_settings(body={"transient": {limit: value}})
+
+    try:
+        set_limit("1kb")
+        with pytest.raises(
+            search.TransportError, match="circuit_breaking_exception"
+        ) as error:
+            current_search_client.bulk(body="\n" * 2000)
+        assert error.value.status_code == 429
+        yield
+    finally:
+        set_limit(None)
+
+
 def down(app):
     """Let nobody listen where OpenSearch should be."""
     return search_at(app, "127.0.0.1:1")
 
 
-@pytest.fixture(params=["read-only", "red", "down"])
+@pytest.fixture(params=["read-only", "busy", "red", "down"])
 def broken_search(request, app, monkeypatch):
     monkeypatch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", 1)
-    faults = {"read-only": read_only, "red": red, "down": lambda: down(app)}
+    faults = {
+        "read-only": read_only,
+        "busy": busy,
+        "red": red,
+        "down": lambda: down(app),
+    }
     return faults[request.param]
 
 
@@ -103,7 +135,7 @@ def instant(document) -> datetime:
 
 
 def stale_documents(instance) -> list[str]:
-    """Give the documents whose date is not that of their row."""
+    """Give the rows without a document, and the documents with another date."""
     documents = snapshot.documents()
     rows = {
         f"{kind} {row[0]}": instance.created(row[0], kind)
@@ -114,7 +146,11 @@ def stale_documents(instance) -> list[str]:
         for row in instance.execute(f"SELECT id::text FROM {table}")
     }
     communities = {k.split()[1]: v for k, v in rows.items() if k.startswith("comm")}
-    stale = [key for key in rows if instant(documents[key]) != rows[key]]
+    stale = [
+        key
+        for key in rows
+        if key not in documents or instant(documents[key]) != rows[key]
+    ]
     for key, document in documents.items():
         entries = document.get("parent", {}).get("communities", {}).get("entries", [])
         for entry in entries:
@@ -136,6 +172,64 @@ def test_index_is_right_one_command_after_the_search_has_recovered(
             assert result.exit_code == 0, result.output
             drain(indexed)
         assert stale_documents(indexed) == []
+
+
+@contextmanager
+def own_index(app, own_opensearch):
+    """Let the application use the other OpenSearch, with the same empty indices."""
+    indices = {
+        name: {"mappings": found["mappings"], "aliases": found["aliases"]}
+        for name, found in current_search_client.indices.get(
+            index=[prefix_index(name) for name in ("rdmrecords", "communities")]
+        ).items()
+    }
+    with pytest.MonkeyPatch.context() as patch, search_at(app, own_opensearch.uri):
+        patch.setenv("INVENIO_SEARCH_HOSTS", repr([own_opensearch.uri]))  # of a worker
+        try:
+            for name, body in indices.items():
+                current_search_client.indices.create(index=name, body=body)
+            yield
+        finally:
+            current_search_client.indices.delete(index=",".join(indices))
+
+
+def unread(name: str) -> int:
+    with connected() as connection:
+        return queued_messages(connection)[name]
+
+
+def test_index_is_right_after_the_search_was_killed_under_a_worker(
+    indexed, app, own_opensearch, worker
+):
+    with own_index(app, own_opensearch):
+        assert indexed.upgrade().waiting == 0
+        worker.start()
+        result_of(records_task.delay(dry_run=True).id)  # it is awake
+        os.kill(own_opensearch.pid, signal.SIGSTOP)  # the worker waits for an answer
+        sent = unread("records")
+        for name in INDEXERS:
+            process_bulk_queue.delay(indexer_name=name)
+        try:
+            wait_until(lambda: unread("records") < sent, "the worker drains")
+        finally:
+            own_opensearch.stop(kill=True)
+            own_opensearch.start()
+        result_of(records_task.delay(dry_run=True).id)  # it comes after the others
+        assert stale_documents(indexed)
+        result = app.test_cli_runner().invoke(
+            created_dates, ["reindex", "--all", "--wait"]
+        )
+        assert result.exit_code == 0, result.output
+        assert stale_documents(indexed) == []
+
+
+def test_ids_that_are_sent_twice_are_harmless(indexed, app):
+    indexed.upgrade()
+    result = app.test_cli_runner().invoke(created_dates, ["reindex", "--all"])
+    assert result.exit_code == 0, result.output
+    assert unread("records") == 6
+    drain(indexed)
+    assert stale_documents(indexed) == []
 
 
 def test_runs_do_not_need_the_search(indexed, app):
