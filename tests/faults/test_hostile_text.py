@@ -44,7 +44,12 @@ def hostile(instance):
     records, communities = {}, {}
     for number, hostile in enumerate(TEXTS):
         group = {"group_identifier": f"g{hostile[:400]}", "group_name": hostile}
-        records[hostile] = instance.record(LEGACY, [group], label=hostile)
+        fields = {
+            "hclegacy:record_creation_date": LEGACY,
+            "hclegacy:groups_for_deposit": [group],
+        }
+        titled = {"id": hostile, "metadata": {"title": hostile}}
+        records[hostile] = instance.record(document=titled | {"custom_fields": fields})
         communities[hostile] = instance.community(
             f"g{hostile[:400]}", slug=f"{number}{hostile[:200]}"
         )
