@@ -153,6 +153,7 @@ def test_revisions_run_again_end_as_if_run_once(filled, alembic, timeouts):
         assert stamp_of(filled) == TABLES_REVISION
         assert filled.checksums(without_created=False) == before
         assert updated_of_runs(filled, "revert") == [changes, 0, 0]
+        assert {entry.outcome for entry in filled.backup()} == {"restored"}
         check_queued(filled)
     # Ours did not touch what invenio-db set on its connection.
     assert settings == ["1s"] * 6
