@@ -25,6 +25,7 @@ DATE = "2011-02-03T04:05:06Z"
 ROUNDS = 4
 GROUP = "77"
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
+RESTORE = "UPDATE kcworks_created_dates_backup AS b"
 
 
 @pytest.fixture
@@ -197,12 +198,21 @@ def lockable(instance, table: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("table", "number", "in_batch"),
-    [("rdm_records_metadata", 3, 40), ("communities_metadata", 9, 6)],
+    ("action", "table", "number", "in_batch"),
+    [
+        ("upgrade", "rdm_records_metadata", 3, 40),
+        ("upgrade", "communities_metadata", 9, 6),
+        ("downgrade", "rdm_records_metadata", 3, 40),
+        ("downgrade", "communities_metadata", 1, 6),
+    ],
 )
 def test_runs_hold_the_rows_of_their_batch_until_its_end(
-    filled, table, number, in_batch
+    filled, app, monkeypatch, action, table, number, in_batch
 ):
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_BATCH_SIZE", 40)
+    if action == "downgrade":
+        filled.upgrade()
+    statement = {"upgrade": CHANGE, "downgrade": RESTORE}[action]
     rows = filled.scalar(f"SELECT count(*) FROM {table}")
     seen = {}
 
@@ -213,10 +223,10 @@ def test_runs_hold_the_rows_of_their_batch_until_its_end(
         return count
 
     with (
-        at(filled.engine, Point("after", CHANGE, number), look("within")),
-        at(filled.engine, Point("committed", CHANGE, number), look("behind")),
+        at(filled.engine, Point("after", statement, number), look("within")),
+        at(filled.engine, Point("committed", statement, number), look("behind")),
     ):
-        filled.upgrade(batch_size=40)
+        getattr(filled, action)()
     assert rows - in_batch <= seen["within"] < rows
     assert seen["behind"] == rows
 

@@ -200,18 +200,27 @@ def test_revert_killed_at_a_point(world, name):
     check_queued(world.instance)
 
 
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "released"])
 @pytest.mark.parametrize("when", ["after", "commit", "committed"])
-def test_apply_killed_when_it_comes_back_to_held_rows(world, when):
-    point = Point(when, "DELETE FROM kcworks_created_dates_problem")
-
-    def work() -> None:
-        with at(world.instance.engine, point, kill_this_process):
-            world.upgrade()
-
+def test_apply_killed_when_it_comes_back_to_held_rows(world, when, is_held):
+    coming_back = "DELETE FROM kcworks_created_dates_problem"
     holder = other_connection(world.instance)
     holder.cursor().execute(
         "SELECT id FROM rdm_records_metadata ORDER BY id LIMIT 3 FOR UPDATE"
     )
+
+    def release(connection) -> None:
+        if not is_held:
+            pid = holder.info.backend_pid
+            world.instance.execute("SELECT pg_terminate_backend(:pid, 9999)", pid=pid)
+
+    def work() -> None:
+        with (
+            at(world.instance.engine, Point("before", coming_back), release),
+            at(world.instance.engine, Point(when, coming_back), kill_this_process),
+        ):
+            world.upgrade()
+
     child = Child(world.instance, work)
     assert child.wait() == -signal.SIGKILL, child.output()
     holder.close()
