@@ -62,6 +62,22 @@ def test_progress_is_right_after_a_resume(instance):
     check_progress(resumed.output(), "communities", 10)
 
 
+def test_progress_never_passes_100_percent_while_rows_are_added(instance, capsys):
+    instance.many(300, 3)
+
+    def add(connection) -> None:
+        for _ in range(60):
+            instance.record("2016-02-29T13:11:39Z")
+
+    with at(instance.engine, Point("committed", CHANGE), add):
+        instance.upgrade(batch_size=20)
+    assert instance.run().statistics["records"]["total_found"] > 340
+    shown = re.findall(r"records\), (\d+) of 300 done", capsys.readouterr().err)
+    done = [*map(int, shown)]
+    assert done == sorted(done)
+    assert done[-1] == 300, "more than 100 %"
+
+
 def output_in_bounds(instance, work, is_queued: bool) -> str:
     """Let a child work in bounded memory; give what it printed."""
 
