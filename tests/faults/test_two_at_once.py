@@ -150,7 +150,7 @@ def test_task_and_upgrade_started_together(filled, worker):
     worker.start()
     result_of(update_record_created_dates_task.delay(dry_run=True).id)  # it is awake
     slow = {"batch_size": 20, "delay": 0.15}  # longer than either waits for the lock
-    for _ in range(3):
+    for _ in range(2):
         filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
         task = update_record_created_dates_task.delay(**slow)
         child = Child(filled, lambda: filled.upgrade(batch_size=20, delay_seconds=0.15))
