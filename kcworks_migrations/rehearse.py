@@ -262,7 +262,7 @@ def _compare_documents(
         current_search_client.indices.refresh(index=alias)
         ids = [change.id for change in changes]
         if ids:
-            verify._compare_documents(database, kind, ids, verdict, verdict.wrong)
+            verify.compare_documents(database, kind, ids, verdict, verdict.wrong)
     result.wrong += [f"the index: {line.strip()}" for line in verdict.examples()]
 
 

@@ -5,6 +5,7 @@
 Only reads, in pages, apart from `fix`, which queues what is not right.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,11 +19,17 @@ from . import broker, names, queries
 from .config import Options
 from .database import Database, locked, opened
 from .ledger import count_waiting
+from .summary import counted
 from .truth import Truth
 
 PAGE_ROWS = 1000
 SHOWN = 20
 """Ids of each state that are shown."""
+
+SECOND_LOOK_SECONDS = 1
+"""How long somebody who is editing may need from the commit to the document."""
+
+COMMAND = "invenio kcworks-created-dates"
 
 LEAVES = [
     "created",
@@ -86,23 +93,45 @@ class Verdict:
         return not (self.waiting or any(c.count for c in counted))
 
     def line(self) -> str:
-        """Say everything in one line."""
-        queued = "unknown" if self.queued is None else self.queued
-        fixed = f"; {self.fixed} documents queued" if self.fixed else ""
+        """Say in one line how the documents are."""
         return (
-            f"{self.right} documents right, {self.lagging.count} lagging,"
-            f" {self.wrong.count} wrong, {self.missing.count} missing;"
-            f" {self.rows_wrong.count} rows unlike their ledger entry;"
-            f" {self.waiting} changes and {queued} messages waiting{fixed}"
+            f"{'All right' if self.is_clean else 'Not all right'}: documents:"
+            f" {self.right} right, {self.lagging.count} lagging,"
+            f" {self.wrong.count} wrong, {self.missing.count} missing"
         )
 
     def examples(self) -> list[str]:
         """Name some of what is not right."""
-        return [
-            f"  {state}: {text}"
-            for state in ("lagging", "wrong", "missing", "rows_wrong")
-            for text in getattr(self, state).shown
-        ]
+        lines = []
+        for state in ("lagging", "wrong", "missing", "rows_wrong"):
+            found = getattr(self, state)
+            name = "row unlike its ledger entry" if state == "rows_wrong" else state
+            lines += [f"  {name}: {text}" for text in found.shown]
+            if found.count > len(found.shown):
+                lines.append(f"  ... and {found.count - len(found.shown)} more")
+        return lines
+
+    def advice(self) -> list[str]:
+        """Say what waits, and what can be done."""
+        lines = []
+        if self.waiting:
+            lines.append(f"{counted(self.waiting, 'change')} not queued yet; to queue:")
+            lines.append(f"  {COMMAND} reindex")
+        if self.queued is None:
+            lines.append("The broker does not tell what waits in the queues.")
+        elif self.queued:
+            lines.append(f"In the queues: {counted(self.queued, 'message')}.")
+        if self.rows_wrong.count:
+            lines.append("Something else has changed rows; what was done to one:")
+            lines.append(f"  {COMMAND} show PID-OR-SLUG")
+        if self.fixed:
+            fixed = counted(self.fixed, "document")
+            lines.append(f"{fixed} queued. When the queues are empty:")
+            lines.append(f"  {COMMAND} verify")
+        elif self.wrong.count or self.missing.count:
+            lines.append("To queue the wrong and the missing ones:")
+            lines.append(f"  {COMMAND} verify --fix")
+        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """Give what is printed as JSON."""
@@ -137,9 +166,8 @@ def verify(
         is_busy = bool(verdict.waiting or verdict.queued)
         bad = verdict.lagging if is_busy else verdict.wrong
         for kind in names.INDEXER_OF_KIND:
-            for ids in _documents(database, kind, sample):
-                stale = _compare_documents(database, kind, ids, verdict, bad)
-                if fix and stale:
+            for stale in _stale_documents(database, kind, sample, verdict, bad):
+                if fix:
                     with broker.publisher() as queues:
                         queues.publish(names.indexer_of(kind), stale)
                     verdict.fixed += len(stale)
@@ -192,10 +220,43 @@ def _documents(
             yield ids
 
 
-def _compare_documents(
+def _stale_documents(
+    database: Database, kind: str, sample: int | None, verdict: Verdict, bad: Counted
+) -> Iterator[list[str]]:
+    """Compare documents with their rows; yield the ids of those not right, in pages.
+
+    Each of them is looked at twice: whoever edits a record commits it first and writes
+    its document then.
+    """
+    doubtful: list[str] = []
+    for ids in _documents(database, kind, sample):
+        states = _states(database, kind, ids)
+        verdict.right += list(states.values()).count("right")
+        doubtful += [id for id, state in states.items() if state != "right"]
+        if len(doubtful) >= PAGE_ROWS:
+            yield compare_documents(database, kind, doubtful, verdict, bad)
+            doubtful = []
+    if doubtful:
+        time.sleep(SECOND_LOOK_SECONDS)
+        yield compare_documents(database, kind, doubtful, verdict, bad)
+
+
+def compare_documents(
     database: Database, kind: str, ids: list[str], verdict: Verdict, bad: Counted
 ) -> list[str]:
-    """Compare some documents with their rows; give the ids of those not right."""
+    """Count how some documents are, those not right as `bad`; give the latter's ids."""
+    stale = []
+    for id, state in _states(database, kind, ids).items():
+        if state == "right":
+            verdict.right += 1
+        else:
+            (verdict.missing if state == "missing" else bad).add(f"{kind} {id}")
+            stale.append(id)
+    return stale
+
+
+def _states(database: Database, kind: str, ids: list[str]) -> dict[str, str]:
+    """Tell how some documents are: right, stale or missing; not those of no row."""
     record_cls = current_indexer_registry.get(names.INDEXER_OF_KIND[kind]).record_cls
     found = current_search_client.mget(
         body={"ids": ids},
@@ -204,18 +265,12 @@ def _compare_documents(
     )["docs"]
     documents = {d["_id"]: d for d in found if d.get("found")}
     truth = Truth.read(database, kind, ids, documents)
-    stale = []
-    for id in ids:
-        if id not in truth.rows:  # deleted since
-            continue
+
+    def state(id: str) -> str:
         if id not in documents:
-            verdict.missing.add(f"{kind} {id}")
-        elif not truth.is_current(documents[id]) or any(
-            truth.differences(documents[id])
-        ):
-            bad.add(f"{kind} {id}")
-        else:
-            verdict.right += 1
-            continue
-        stale.append(id)
-    return stale
+            return "missing"
+        document = documents[id]
+        is_right = truth.is_current(document) and not any(truth.differences(document))
+        return "right" if is_right else "stale"
+
+    return {id: state(id) for id in ids if id in truth.rows}
