@@ -32,6 +32,10 @@ from .rules import escape
 MESSAGE_IDS = 500
 """Ids in one message, read and written together."""
 
+TOO_LARGE = 413
+"""The answer to a request above `http.max_content_length`, which hosted clusters may
+have as low as 10 MB."""
+
 PAUSES_SECONDS = (0.5, 1, 2)
 """How long to wait before each further try of what failed for a passing reason."""
 
@@ -145,11 +149,26 @@ class CreatedDatesIndexer(RecordIndexer):
             try:
                 total.add(index.correct(database, total.again))
             except search.exceptions.TransportError as error:
-                if error.status_code not in PASSING_STATUSES:
+                if error.status_code == TOO_LARGE:
+                    total.add(self._process_halves(database, total.again, error))
+                elif error.status_code not in PASSING_STATUSES:
                     raise
             if not total.again:
                 break
         return total
+
+    def _process_halves(
+        self, database: Database, ids: list[str], error: Exception
+    ) -> Outcome:
+        """Do with less in a request what OpenSearch finds too large."""
+        if len(ids) == 1:
+            return Outcome(refused={ids[0]: str(error)})
+        half = len(ids) // 2
+        both = self.process(database, ids[:half])
+        again = both.again
+        both.add(self.process(database, ids[half:]))
+        both.again += again
+        return both
 
     def _hand_on(self, database: Database, outcome: Outcome) -> None:
         if outcome.ordinary or outcome.again:
