@@ -31,25 +31,6 @@ SECOND_LOOK_SECONDS = 1
 
 COMMAND = "invenio kcworks-created-dates"
 
-LEAVES = [
-    "created",
-    "uuid",
-    "version_id",
-    "parent.id",
-    "parent.created",
-    "parent.version_id",
-    "parent.parent.id",
-    "parent.communities.entries.id",
-    "parent.communities.entries.created",
-    "parent.communities.entries.version_id",
-    "parent.communities.entries.parent.id",
-    "parent.communities.entries.parent.created",
-    "parent.communities.entries.parent.version_id",
-    "versions.latest_id",
-    "versions.next_draft_id",
-]
-"""What is read of a document: less than a tenth of it."""
-
 
 @dataclass
 class Counted:
@@ -258,10 +239,9 @@ def compare_documents(
 def _states(database: Database, kind: str, ids: list[str]) -> dict[str, str]:
     """Tell how some documents are: right, stale or missing; not those of no row."""
     record_cls = current_indexer_registry.get(names.INDEXER_OF_KIND[kind]).record_cls
+    # Whole, as OpenSearch takes twenty times as long to pick the leaves out.
     found = current_search_client.mget(
-        body={"ids": ids},
-        index=build_alias_name(record_cls.index._name),
-        _source_includes=LEAVES,
+        body={"ids": ids}, index=build_alias_name(record_cls.index._name)
     )["docs"]
     documents = {d["_id"]: d for d in found if d.get("found")}
     truth = Truth.read(database, kind, ids, documents)
