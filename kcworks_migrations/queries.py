@@ -413,6 +413,9 @@ FROM outcomes ORDER BY entry_id
 COUNT_UNQUEUED = text(
     "SELECT count(*) FROM kcworks_created_dates_backup WHERE queued_at IS NULL"
 )
+# A run fills the table faster than autovacuum looks at it. Without statistics the
+# search for what embeds a community with 200,000 records, all waiting, takes hours.
+ANALYZE_BACKUP = text("ANALYZE kcworks_created_dates_backup")
 SELECT_UNQUEUED = text("""
 SELECT id, entity_id::text AS entity_id FROM kcworks_created_dates_backup
 WHERE queued_at IS NULL AND kind = :kind AND id > :after ORDER BY id LIMIT :limit

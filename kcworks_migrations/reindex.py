@@ -64,6 +64,7 @@ def dispatch(
     send = {"community": _send_communities, "record": _send_records}
     try:
         if total:
+            database.transaction(database.execute, queries.ANALYZE_BACKUP)
             with publisher(gate.before_batch) as broker:
                 for kind in KINDS:
                     for entries in _unqueued(database, kind):
