@@ -18,6 +18,10 @@ QUEUES = {
     "records": "records",
     "drafts": "records-drafts",
     "communities": "communities",
+    # A message has many ids.
+    "dates of records": "kcworks-created-dates-records",
+    "dates of drafts": "kcworks-created-dates-records-drafts",
+    "dates of communities": "kcworks-created-dates-communities",
     "tasks": "celery",
 }
 PATIENCE_SECONDS = 180

@@ -38,9 +38,10 @@ KCWORKS_CREATED_DATES_FIRST_VERSIONS_ONLY = False
 """Whether only the first version of each record is changed. Later versions carry a
 copy of the legacy date, so that by default they get it as well."""
 
-KCWORKS_CREATED_DATES_INDEXING = "full"
-"""How stale documents are brought right: ``full`` lets the services' own indexers build
-them anew, ``created-only`` changes the dates in them, which is many times faster."""
+KCWORKS_CREATED_DATES_INDEXING = "created-only"
+"""How stale documents are brought right: ``created-only`` changes the dates in them,
+``full`` lets the services' own indexers build them anew, which takes many times as
+long."""
 
 KCWORKS_CREATED_DATES_HEALTH_TIMEOUT_SECONDS = 5
 """Seconds that OpenSearch may take to tell its health, at each try of its client:

@@ -38,6 +38,14 @@ def engine(app):
 
 
 @pytest.fixture
+def small_messages(monkeypatch):
+    """Put each id into a message of its own, so that there are many to break."""
+    from kcworks_migrations import indexer
+
+    monkeypatch.setattr(indexer, "MESSAGE_IDS", 1)
+
+
+@pytest.fixture
 def instance(app, engine):
     """An instance without records, communities or runs, and with empty queues."""
     from instance import Instance

@@ -158,14 +158,18 @@ class Instance:
         return self.execute(f"SELECT * FROM {OURS}run ORDER BY id DESC LIMIT 1")[0]
 
     def queued(self, name: str) -> list[str]:
-        """Take every message from the queue of an indexer; give the ids."""
-        indexer = current_indexer_registry.get(name)
-        ids = []
+        """Take every message for the documents of an indexer; give the ids."""
+        [ours] = [
+            n for n in CREATED_ONLY_OF_KIND.values() if n.endswith(f"dates-{name}")
+        ]
+        ids: list[str] = []
         with celery_app.connection_for_read() as connection:
-            queue = indexer.mq_queue(connection)
-            while message := queue.get():
-                ids.append(message.decode()["id"])
-                message.ack()
+            for one in (name, ours):
+                queue = current_indexer_registry.get(one).mq_queue(connection)
+                while message := queue.get():
+                    body = message.decode()
+                    ids += body["ids"] if one == ours else [body["id"]]
+                    message.ack()
         return ids
 
     def empty_queues(self) -> None:

@@ -6,7 +6,6 @@ import copy
 from unittest.mock import patch
 
 import sample as demo_sample
-from instance import INDEXERS
 from invenio_access.permissions import system_identity
 from invenio_communities.proxies import current_communities
 from invenio_db import db
@@ -18,6 +17,8 @@ from invenio_rdm_records.proxies import (
 from invenio_search import current_search_client
 from invenio_search.utils import prefix_index
 from shapes import Record
+
+from kcworks_migrations.names import CREATED_ONLY_OF_KIND, INDEXER_OF_KIND
 
 TOMBSTONE = {"removal_reason": {"id": "spam"}, "note": "", "is_visible": True}
 
@@ -106,7 +107,7 @@ def drain() -> None:
 
     A task that fails is logged and not repeated, as by Celery.
     """
-    for name in INDEXERS:
+    for name in (*CREATED_ONLY_OF_KIND.values(), *INDEXER_OF_KIND.values()):
         db.session.remove()
         try:
             current_indexer_registry.get(name).process_bulk_queue(

@@ -17,7 +17,7 @@ QUEUED = "SET queued_at = clock_timestamp()"
 
 
 @pytest.fixture
-def working(filled, own_broker):
+def working(filled, own_broker, small_messages):
     """A filled instance with a broker that may be killed."""
     filled.empty_queues()
     return filled

@@ -167,7 +167,7 @@ def world_of_module(app, engine):
 
 
 @pytest.fixture
-def world(world_of_module):
+def world(world_of_module, small_messages):
     """The instance as it was before the migration: each test leaves it so."""
     yield world_of_module
     forget_runs(world_of_module.instance)

@@ -496,7 +496,7 @@ def test_closed_port_and_silent_broker_are_a_stop(look, monkeypatch):
     assert line.level == "stop" and "secret" not in line.fact
 
 
-def test_backlog_is_a_warning(look, instance, monkeypatch):
+def test_backlog_is_a_warning(look, instance, monkeypatch, small_messages):
     monkeypatch.setattr(queues, "BACKLOG_MESSAGES", 2)
     for _ in range(3):
         instance.record(LEGACY)

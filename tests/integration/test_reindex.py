@@ -8,6 +8,8 @@ import pytest
 from celery import current_app as celery_app
 
 from kcworks_migrations import reindex
+from kcworks_migrations.broker import Publisher
+from kcworks_migrations.names import CREATED_ONLY_OF_KIND
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -99,6 +101,33 @@ def test_dispatch_sends_a_changed_record_of_a_changed_community_once(instance):
     assert len(records) == len(set(records)) == 5000
 
 
+def test_dispatch_holds_a_page_of_what_embeds_a_large_community(instance, monkeypatch):
+    instance.many(5000, 1)
+    sizes = []
+    publish = Publisher.publish
+
+    def noted(self, indexer_id, ids):
+        sizes.append(len(ids))
+        publish(self, indexer_id, ids)
+
+    monkeypatch.setattr(Publisher, "publish", noted)
+    summary = instance.upgrade(kinds=("community",))
+    assert summary.sent == sum(sizes) == 5001
+    assert max(sizes) <= reindex.BATCH_ROWS < 5000
+
+
+def test_dispatch_lets_the_planner_know_what_waits(instance):
+    # A table that had been empty when it was looked at last; without statistics the
+    # search for what embeds a large community takes hours.
+    instance.execute("ANALYZE kcworks_created_dates_backup")
+    instance.many(3000, 1)
+    instance.upgrade()
+    known = instance.scalar(
+        "SELECT reltuples FROM pg_class WHERE relname = 'kcworks_created_dates_backup'"
+    )
+    assert known == len(instance.backup()) > 2500
+
+
 @contextmanager
 def broker_at(uri: str):
     """Let Celery look for its broker elsewhere."""
@@ -130,22 +159,23 @@ def test_apply_with_the_broker_down_succeeds_and_says_what_waits(instance, capsy
     assert all(entry.queued_at for entry in instance.backup())
 
 
-def test_apply_with_a_refusing_broker_marks_nothing(instance):
+def test_apply_with_a_refusing_broker_marks_nothing(instance, small_messages):
+    name = CREATED_ONLY_OF_KIND["record"]
     instance.many(50, 1)
     with celery_app.connection_for_write() as connection:
         channel = connection.channel()
-        channel.queue_delete("records")
+        channel.queue_delete(name)
         channel.queue_declare(
-            "records",
+            name,
             durable=True,
             auto_delete=False,
             arguments={"x-max-length": 10, "x-overflow": "reject-publish"},
         )
         channel.exchange_declare("indexer", "direct", durable=True, auto_delete=False)
-        channel.queue_bind("records", "indexer", "records")
+        channel.queue_bind(name, "indexer", name)
         try:
             summary = instance.upgrade()
         finally:
-            channel.queue_delete("records")
+            channel.queue_delete(name)
     assert summary.waiting == 47 + 1
     assert not any(entry.queued_at for entry in instance.backup(kind="record"))

@@ -31,8 +31,12 @@ def sample(app, engine):
 
 
 @pytest.fixture
-def upgraded(sample):
-    """A migrated instance whose ids are all in the queues."""
+def upgraded(sample, app, monkeypatch):
+    """A migrated instance whose ids are all in the queues of the services.
+
+    Their messages are what `reindex --wait` settles itself; ours settle theirs.
+    """
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", "full")
     sample.execute("TRUNCATE kcworks_created_dates_run CASCADE")
     sample.empty_queues()
     sample.upgrade()

@@ -139,7 +139,7 @@ def test_options_from_nothing_has_the_documented_defaults():
         batch_size=1000,
         batch_seconds=5,
         lock_timeout_seconds=5,
-        indexing="full",
+        indexing="created-only",
         health_timeout_seconds=5,
         health_pause_seconds=30,
         queue_delay_seconds=1,
