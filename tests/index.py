@@ -5,7 +5,13 @@
 import copy
 import http.client
 import json
+import random
 import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -20,6 +26,8 @@ from invenio_search.utils import build_alias_name, prefix_index
 from kombu import pools
 from sqlalchemy import text
 
+from kcworks_migrations import verify
+from kcworks_migrations.broker import connected, queued_messages
 from kcworks_migrations.names import INDEXER_OF_KIND
 
 
@@ -38,6 +46,24 @@ def drain() -> None:
         current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]
     ):
         indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
+
+
+def waiting(names: Iterable[str] = ()) -> int:
+    """Count what waits in some queues, or in all.
+
+    What a worker has got is in none any more.
+    """
+    with connected() as connection:
+        counts = queued_messages(connection)
+    return sum(counts[name] for name in names or counts)
+
+
+def verdict_of(instance: Instance) -> verify.Verdict:
+    """Let the package say how the index is."""
+    for name in ("rdmrecords", "communities"):
+        current_search_client.indices.refresh(index=prefix_index(name))
+    db.session.remove()
+    return verify.verify(instance.engine, instance.options())
 
 
 def embedded(document):
@@ -83,13 +109,17 @@ class Proxy:
         Args:
             target: Host and port of OpenSearch.
         """
-        self.failures: list[str] = []
+        self.failures: list[str | Callable[[], str]] = []
         """What happens to the next `_bulk` requests: ``429`` for the whole request,
-        ``item`` for its first write, ``cut`` and ``cut after`` for the connection."""
+        ``item`` for its first write, ``cut`` and ``cut after`` for the connection,
+        nothing for none; or what is done first, which gives one of these."""
+        self.largest_bytes = 0
+        """Above it a request is too large; 0 for no bound."""
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *args) -> None:
                 pass
@@ -98,6 +128,11 @@ class Proxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 is_bulk = self.path.split("?")[0].endswith("_bulk")
                 failure = proxy.failures.pop(0) if is_bulk and proxy.failures else ""
+                if callable(failure):
+                    failure = failure()
+                if is_bulk and 0 < proxy.largest_bytes < len(body):
+                    self.answer(413, b'{"error": "too large", "status": 413}')
+                    return
                 if failure == "429":
                     self.answer(429, b'{"error": "busy", "status": 429}')
                     return
@@ -157,7 +192,7 @@ _COPIES = (
     """,
     """
     CREATE TEMPORARY TABLE copies ON COMMIT DROP AS
-    SELECT n, md5('copy' || n)::uuid AS id, md5('parent' || n)::uuid AS parent_id
+    SELECT n, gen_random_uuid() AS id, gen_random_uuid() AS parent_id
     FROM generate_series(1, :count) AS n
     """,
     """
@@ -233,3 +268,147 @@ def multiply(instance: Instance, count: int) -> list[str]:
 
     search.helpers.bulk(client, actions(), request_timeout=60)
     return [row.id for row in rows]
+
+
+_PATTERNS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%S.%fZ")
+_TABLES = (
+    "communities_metadata",
+    "rdm_parents_metadata",
+    "rdm_drafts_metadata",
+    "rdm_records_metadata",
+    "rdm_versions_state",
+    "rdm_parents_community",
+)
+
+
+def generate(instance: Instance, sample: demo_sample.Sample, count: int, seed: int):
+    """Add varied copies of the sample: so many communities, and twice so many records.
+
+    Of a record its versions and drafts come along, and all go together into none to
+    three communities, some of which stand below another. Dates and groups are random.
+
+    Args:
+        instance: The instance, with the sample in it.
+        sample: What is in it.
+        count: How many communities.
+        seed: Of the random choices.
+    """
+    chance = random.Random(seed)
+    with instance.engine.begin() as connection:
+        rows = {
+            table: [
+                row[0]
+                for row in connection.execute(
+                    text(f"SELECT to_jsonb(t) FROM {table} AS t ORDER BY t")
+                )
+            ]
+            for table in _TABLES
+        }
+        for table, made in _generated(chance, rows, sample, count).items():
+            statement = text(
+                f"INSERT INTO {table} SELECT * FROM"
+                f" jsonb_populate_record(NULL::{table}, CAST(:row AS jsonb))"
+            )
+            for row in made:
+                connection.execute(statement, {"row": json.dumps(row)})
+
+
+def _generated(chance, rows, sample, count):
+    def new_id() -> str:
+        return str(uuid.UUID(int=chance.getrandbits(128), version=4))
+
+    broken = {item.id for item in sample.items if item.is_broken}
+    made = {table: [] for table in _TABLES}
+    above = next(
+        row["json"]["parent"]
+        for row in rows["communities_metadata"]
+        if "parent" in row["json"]
+    )
+    whole = [
+        row
+        for row in rows["communities_metadata"]
+        if row["id"] not in broken and row["deletion_status"] == "P"
+    ]
+    for number in range(count):
+        row = copy.deepcopy(chance.choice(whole))
+        id = new_id()
+        row |= {"id": id, "slug": f"generated-{id}"}
+        group = {"kcr:commons_group_id": str(7_000_000 + number)}
+        row["json"]["custom_fields"] = group
+        row["json"].pop("parent", None)
+        if number > count // 2:
+            other = chance.choice(made["communities_metadata"][: count // 2])
+            row["json"]["parent"] = _reference(above, other)
+        made["communities_metadata"].append(row)
+    bad = {
+        row["parent_id"] for row in rows["rdm_records_metadata"] if row["id"] in broken
+    }
+    parents = [row for row in rows["rdm_parents_metadata"] if row["id"] not in bad]
+    for number in range(2 * count):
+        original = chance.choice(parents)
+        ids = defaultdict(new_id)
+        members = chance.sample(made["communities_metadata"], chance.randint(0, 3))
+        parent = copy.deepcopy(original) | {"id": ids[original["id"]]}
+        parent["json"]["communities"] = {}
+        if members:
+            chosen = [row["id"] for row in members]
+            parent["json"]["communities"] = {"ids": chosen, "default": chosen[0]}
+        made["rdm_parents_metadata"].append(parent)
+        for table in _TABLES[2:5]:
+            for row in rows[table]:
+                if row["parent_id"] == original["id"]:
+                    made[table].append(_copy_of(row, ids, chance, members, number))
+        made["rdm_parents_community"] += [
+            {"community_id": row["id"], "record_id": parent["id"]} for row in members
+        ]
+    return made
+
+
+def _reference(like, row):
+    """Make what a sub-community keeps of the one above it."""
+    reference = {**like, "id": row["id"]}
+    if "@v" in reference:
+        reference["@v"] = f"{row['id']}::{row['version_id'] - 1}"
+    return reference
+
+
+def _copy_of(row, ids, chance, members, number):
+    row = copy.deepcopy(row)
+    for name in ("id", "parent_id", "latest_id", "next_draft_id"):
+        if row.get(name):
+            row[name] = ids[row[name]]
+    if not row.get("json"):
+        return row
+    row["json"]["id"] = f"gen-{number}-{row['index']}"
+    fields = row["json"].get("custom_fields") or {}
+    if "hclegacy:record_creation_date" in fields:
+        instant = datetime(2005, 1, 1) + timedelta(
+            microseconds=chance.randrange(15 * 365 * 86400 * 10**6)
+        )
+        fields["hclegacy:record_creation_date"] = instant.strftime(
+            chance.choice(_PATTERNS)
+        )
+    if members and chance.random() < 0.8:
+        groups = [m["json"]["custom_fields"]["kcr:commons_group_id"] for m in members]
+        fields["hclegacy:groups_for_deposit"] = [
+            {"group_identifier": group, "group_name": "g"} for group in groups
+        ]
+    row["json"]["custom_fields"] = fields
+    return row
+
+
+@contextmanager
+def forgotten_documents():
+    """Begin without documents, and without the versions that OpenSearch remembers."""
+    names = [prefix_index(name) for name in ("rdmrecords", "communities")]
+
+    def remember(seconds: str | None) -> None:
+        for name in names:
+            current_search_client.indices.put_settings(
+                index=name, body={"index.gc_deletes": seconds}
+            )
+
+    remember("0s")
+    empty_index()
+    yield
+    remember(None)

@@ -13,6 +13,9 @@ from celery import current_app as celery_app
 
 PATIENCE_SECONDS = 120
 QUEUE = "celery"
+BEAT_TASK = "invenio_records_resources.tasks.manage_indexer_queues"
+SCHEDULE = {"indexer": {"task": BEAT_TASK, "schedule": 1}}
+"""That of the application, with a second instead of ten."""
 COMMAND = [
     *(sys.executable, "-m", "celery", "-A", "invenio_app.celery", "worker"),
     *("--loglevel", "INFO", "--concurrency", "1", "-I", "kcworks_migrations.tasks"),
@@ -28,6 +31,14 @@ def wait_until(condition, what: str):
     return found
 
 
+def forget_tasks() -> None:
+    """Throw away the tasks that wait for a worker."""
+    with celery_app.connection_for_write() as connection:
+        channel = connection.default_channel
+        channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+        channel.queue_purge(QUEUE)
+
+
 def result_of(task_id: str):
     """Wait for the end of a task; give what is known of it."""
     result = celery_app.AsyncResult(task_id)
@@ -38,15 +49,28 @@ def result_of(task_id: str):
 class Worker:
     """A worker with one child, which does the tasks."""
 
-    def __init__(self, log) -> None:
+    def __init__(self, log, *options: str, **environment: str) -> None:
         self._log = log
+        self._command = [*COMMAND, *options]
+        self._environment = os.environ | environment
         self._process: subprocess.Popen | None = None
+
+    @classmethod
+    def with_beat(cls, log, **environment: str) -> "Worker":
+        """Make one that beat tells every second to drain the queues."""
+        options = ("--beat", "--schedule", str(log.with_suffix(".schedule")))
+        environment["INVENIO_CELERY_BEAT_SCHEDULE"] = repr(SCHEDULE)
+        return cls(log, *options, **environment)
 
     def start(self) -> None:
         """Start it; it takes messages as soon as it can."""
         with self._log.open("a") as output:
             self._process = subprocess.Popen(
-                COMMAND, stdout=output, stderr=output, start_new_session=True
+                self._command,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                start_new_session=True,
             )
 
     @property

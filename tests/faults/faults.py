@@ -211,12 +211,12 @@ def application_name(pid: int) -> str:
     return f"kcworks-child-{pid}"
 
 
-def wait_until(condition, what: str) -> None:
+def wait_until(condition, what: str, pause_seconds: float = 0.005) -> None:
     """Ask again and again until a condition holds."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited too long until {what}"
-        time.sleep(0.005)
+        time.sleep(pause_seconds)
 
 
 def other_connection(instance):

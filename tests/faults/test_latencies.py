@@ -2,57 +2,15 @@
 # SPDX-License-Identifier: MIT
 """An editor and reader at work through the REST API while a run goes on."""
 
-import time
 from collections import deque
 
 import deposits
 import pytest
 from faults import NOWHERE, Child, broker_at, wait_until
 from invenio_db import db
+from latencies import Latencies, table
 
 DATE = "2011-02-03T04:05:06Z"
-ALL = "all"
-
-
-class Latencies:
-    """How long the requests of a person took, by what was asked for."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, list[float]] = {}
-
-    def measure(self, name: str, request, *arguments, **options):
-        began = time.monotonic()
-        response = request(*arguments, **options)
-        self._seconds.setdefault(name, []).append(time.monotonic() - began)
-        assert response.status_code < 300, response.get_data(as_text=True)
-        return response
-
-    def names(self) -> list[str]:
-        return [*self._seconds, ALL]
-
-    def seconds(self, name: str) -> list[float]:
-        """Give the durations of one kind of request, or of all, in ascending order."""
-        lists = self._seconds.values() if name == ALL else [self._seconds[name]]
-        return sorted(seconds for one in lists for seconds in one)
-
-    def columns(self, name: str) -> str:
-        """Give count, median, 95th percentile and maximum in milliseconds."""
-        ordered = self.seconds(name)
-        some = ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
-        shown = "".join(f"{1000 * s:>8.0f}" for s in (*some, ordered[-1]))
-        return f"{len(ordered):>7}{shown}"
-
-
-def table(quiet: Latencies, busy: Latencies, rows: int) -> str:
-    """Show the latencies without and with a run side by side."""
-    heading = f"{'count':>7}{'median':>8}{'95 %':>8}{'longest':>8}"
-    lines = [
-        f"Milliseconds of a request, without and during a run over {rows:,} rows:",
-        " " * 16 + heading + " |" + heading,
-    ]
-    for name in quiet.names():
-        lines.append(f"{name:<16}{quiet.columns(name)} |{busy.columns(name)}")
-    return "\n".join(lines)
 
 
 @pytest.fixture
@@ -71,9 +29,11 @@ def person(instance, app, monkeypatch):
 
     def request(latencies, name: str, method: str, path: str, **options):
         with app.app_context():  # a request must not see the login of the last
-            return latencies.measure(
+            response = latencies.measure(
                 name, getattr(client, method), path, headers=headers, **options
-            ).get_json()
+            )
+            assert response.status_code < 300, response.get_data(as_text=True)
+            return response.get_json()
 
     paths = deque()
 
@@ -120,7 +80,10 @@ def check_latencies(instance, person, capsys, rows: int, rounds: int) -> None:
         person(busy)
     assert child.wait() == 0, child.output()
     with capsys.disabled():
-        print(f"\n{table(quiet, busy, rows)}")
+        title = (
+            f"Milliseconds of a request, without and during a run over {rows:,} rows:"
+        )
+        print(f"\n{table(title, quiet, busy)}")
     assert set(busy.names()) == set(quiet.names())
     edited = instance.execute(
         "SELECT created FROM rdm_records_metadata"

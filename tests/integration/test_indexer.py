@@ -10,19 +10,27 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import deposits
+import faults
 import index
 import pytest
 import sample as demo_sample
 import snapshot
+from celery import current_app as celery_app
 from invenio_access.permissions import system_identity
 from invenio_db import db
+from invenio_indexer.api import RecordIndexer
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_rdm_records.proxies import (
     current_rdm_records_service,
     current_record_communities_service,
 )
 from invenio_search.engine import search
+from kombu.exceptions import OperationalError
+from shapes import Record
 from show import differences
 
 from kcworks_migrations import indexer, migration, verify
@@ -36,13 +44,42 @@ from kcworks_migrations.truth import Truth
 @pytest.fixture(scope="module")
 def world(app, engine):
     """The sample, in the index as its database says."""
-    app.config["KCWORKS_CREATED_DATES_INDEXING"] = "created-only"
     world = index.fill(engine)
+    world.embargoed = publish_embargoed(world)
     yield world
-    app.config["KCWORKS_CREATED_DATES_INDEXING"] = "full"
     world.instance.empty()
     index.empty_index()
     index.drain()
+
+
+def publish_embargoed(world):
+    """Publish a record whose embargo is over, in a community, but was not lifted."""
+    data = demo_sample.document(
+        Record("Under embargo", "2014-05-06T07:08:09Z", groups=("1000610",))
+    )
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    data["access"] = {
+        "record": "restricted",
+        "files": "restricted",
+        "embargo": {"active": True, "until": tomorrow, "reason": "not yet"},
+    }
+    with deposits.no_tasks():
+        service = current_rdm_records_service
+        draft = service.create(system_identity, data)
+        made = service.publish(system_identity, draft.id)
+        medieval = world.sample.communities["medieval"].id
+        deposits.add_to_community(medieval, made.id)
+    item = demo_sample.Item("", "record", str(made._record.id), made.id, "")
+    db.session.remove()
+    # The service takes no embargo that is over: this is what a day's waiting does.
+    world.instance.execute(
+        "UPDATE rdm_records_metadata SET json = jsonb_set(json,"
+        " '{access,embargo,until}', '\"2020-01-01\"') WHERE id = :id",
+        id=item.id,
+    )
+    current_indexer_registry.get("records").bulk_index([item.id])
+    index.drain()
+    return item
 
 
 @pytest.fixture
@@ -82,6 +119,18 @@ def assert_as_after_full_reindex():
     index.drain()
     found = snapshot.documents()
     assert list(differences(after_full_reindex(), found)) == []
+
+
+def assert_as_indexed_now(item):
+    """Check a document against what the instance's own code makes of its row."""
+    snapshot.documents()  # refreshes the index
+    key = f"{item.kind} {item.id}"
+    found = snapshot.documents()[key]
+    db.session.remove()
+    name = {"record": "records", "draft": "records-drafts"}[item.kind]
+    current_indexer_registry.get(name).index_by_id(item.id)
+    made = snapshot.documents()[key]
+    assert list(differences({key: made}, {key: found})) == []
 
 
 def test_documents_equal_a_full_reindex_up_and_down(world, outcomes):
@@ -169,18 +218,48 @@ def test_record_moved_between_reading_and_writing_stays_moved(upgraded, between)
     item = member(upgraded)
     document = snapshot.documents()[f"record {item.id}"]
     left = document["parent"]["communities"]["ids"][0]
+    other = next(
+        c.id
+        for c in upgraded.sample.communities.values()
+        if c.expected and c.id != left and not c.is_deleted and not c.is_broken
+    )
 
     def move():
         current_record_communities_service.remove(
             system_identity, item.label, {"communities": [{"id": left}]}
         )
+        deposits.add_to_community(other, item.label)
 
     done = between(item, move)
     index.drain()
     assert done
     document = snapshot.documents()[f"record {item.id}"]
-    assert left not in document["parent"]["communities"].get("ids", [])
+    assert other in document["parent"]["communities"]["ids"]
+    assert left not in document["parent"]["communities"]["ids"]
     assert_as_after_full_reindex()
+
+
+def test_record_deleted_between_reading_and_writing_stays_deleted(upgraded, between):
+    item = members(upgraded)[-1]
+    done = between(item, lambda: deposits.delete(item.label))
+    index.drain()
+    assert done
+    assert snapshot.documents()[f"record {item.id}"]["deletion_status"] == "D"
+    assert_as_indexed_now(item)
+    db.session.remove()
+    deposits.restore(item.label)
+
+
+def test_embargo_lifted_between_reading_and_writing_stays_lifted(upgraded, between):
+    item = upgraded.embargoed
+    lift = current_rdm_records_service.lift_embargo
+    done = between(item, lambda: lift(_id=item.label, identity=system_identity))
+    with deposits.no_tasks():
+        index.drain()
+    assert done
+    access = snapshot.documents()[f"record {item.id}"]["access"]
+    assert (access["record"], access["embargo"]["active"]) == ("public", False)
+    assert_as_indexed_now(item)
 
 
 def test_draft_deleted_between_reading_and_writing_stays_deleted(upgraded, between):
@@ -202,25 +281,104 @@ def test_document_written_meanwhile_with_the_same_version_is_made_anew(
     upgraded, between, outcomes
 ):
     item = member(upgraded)
-    client = current_indexer_registry.get("records").client
-
-    def write_stale():
-        # As a worker would that counted other statistics: no row tells of it.
-        name = index.name_of("record")
-        found = client.get(index=name, id=item.id)
-        found["_source"]["stats"] = {"all_versions": {"views": 5}}
-        client.index(
-            index=name,
-            id=item.id,
-            body=found["_source"],
-            version=found["_version"],
-            version_type="external_gte",
-        )
-
-    done = between(item, write_stale)
+    # As a worker would that counted other statistics: no row tells of it.
+    views = {"all_versions": {"views": 5}}
+    done = between(item, lambda: rewrite(item, lambda s: s.update(stats=views)))
     index.drain()
     assert done and any(item.id in o.ordinary for o in outcomes)
     assert_as_after_full_reindex()
+
+
+def rewrite(item, change, **version) -> None:
+    """Write a document again, changed, with the version that it has or another."""
+    client = current_indexer_registry.get("records").client
+    name = index.name_of(item.kind)
+    found = client.get(index=name, id=item.id)
+    change(found["_source"])
+    version = {"version": found["_version"], "version_type": "external_gte"} | version
+    client.index(index=name, id=item.id, body=found["_source"], **version)
+
+
+@pytest.fixture
+def conflicts(monkeypatch):
+    """The ids whose writes were answered with 409."""
+    conflicts = []
+    bulk = Index.bulk
+
+    def noted(self, actions):
+        written = bulk(self, actions)
+        conflicts.extend(w.id for w in written if w.answer["status"] == 409)
+        return written
+
+    monkeypatch.setattr(Index, "bulk", noted)
+    return conflicts
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_newer_document_is_kept_and_its_date_is_right(
+    upgraded, conflicts, between, is_stale
+):
+    item = member(upgraded)
+    before = snapshot.documents()[f"record {item.id}"]["created"]
+
+    def write_newer():
+        edit(item)
+        if is_stale:  # as an editor would who had read the row before the upgrade
+            rewrite(item, lambda source: source.update(created=before))
+
+    done = between(item, write_newer)
+    index.drain()
+    assert done and item.id in conflicts
+    document = snapshot.documents()[f"record {item.id}"]
+    assert document["metadata"]["title"] == "Edited meanwhile"
+    assert document["created"] != before
+    assert_as_indexed_now(item)
+
+
+def test_stale_document_written_after_the_drain_is_found_and_fixed(upgraded):
+    # By a worker that had built it before the upgrade and was slow to write it. Neither
+    # the created-only indexer nor the ordinary one can know of it.
+    item = member(upgraded)
+    before = snapshot.documents()[f"record {item.id}"]["created"]
+    index.drain()
+    rewrite(item, lambda source: source.update(created=before))
+    verdict = verified(upgraded, fix=True)
+    assert verdict.wrong.shown == [f"record {item.id}"]
+    index.drain()
+    assert verified(upgraded).is_clean
+    assert_as_indexed_now(item)
+
+
+def test_document_behind_its_row_is_handed_to_the_ordinary_indexer(upgraded, outcomes):
+    item = member(upgraded)
+    upgraded.instance.execute(
+        "UPDATE rdm_records_metadata SET version_id = version_id + 1 WHERE id = :id",
+        id=item.id,
+    )
+    index.drain()
+    assert any(item.id in o.ordinary for o in outcomes)
+    assert_as_indexed_now(item)
+
+
+def test_document_in_an_old_mapping_is_handed_to_the_ordinary_indexer(
+    upgraded, outcomes
+):
+    item = member(upgraded)
+    client = current_indexer_registry.get("records").client
+    old = index.prefix_index("rdmrecords-records-record-v0.0.0")
+    found = client.get(index=index.name_of("record"), id=item.id)
+    remove_document(item)
+    client.indices.create(
+        index=old, body={"aliases": {index.prefix_index("rdmrecords"): {}}}
+    )
+    try:
+        version = {"version": found["_version"], "version_type": "external_gte"}
+        client.index(index=old, id=item.id, body=found["_source"], **version)
+        index.drain()
+    finally:
+        client.indices.delete(index=old)
+    assert any(item.id in o.ordinary for o in outcomes)
+    assert_as_indexed_now(item)
 
 
 def remove_document(item):
@@ -284,6 +442,27 @@ def test_what_fails_at_every_try_waits_in_the_queue(upgraded, proxy, outcomes):
     assert verified(upgraded).is_clean
 
 
+def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeypatch):
+    item = member(upgraded)
+    remove_document(item)
+    monkeypatch.setitem(celery_app.conf, "broker_write_url", faults.NOWHERE)
+    our = current_indexer_registry.get(CREATED_ONLY_OF_KIND["record"])
+    with pytest.raises(OperationalError):
+        our.process_bulk_queue()
+    monkeypatch.undo()
+    assert outcomes[-1].ordinary == [item.id]
+    waiting_until_given_back(upgraded)
+    index.drain()
+    assert verified(upgraded).is_clean
+
+
+def test_too_large_requests_are_made_smaller(upgraded, proxy, outcomes):
+    proxy.largest_bytes = 30_000
+    index.drain()
+    assert not any(o.again or o.refused or o.ordinary for o in outcomes)
+    assert verified(upgraded).is_clean
+
+
 def test_document_refused_for_good_becomes_a_problem(upgraded, monkeypatch):
     item = member(upgraded)
     correct = Truth.correct
@@ -301,6 +480,18 @@ def test_document_refused_for_good_becomes_a_problem(upgraded, monkeypatch):
     assert verdict.wrong.shown == [f"record {item.id}"]
     monkeypatch.undo()
     assert verified(upgraded, fix=True).fixed == 1
+    index.drain()
+    assert verified(upgraded).is_clean
+
+
+def test_document_that_is_too_large_becomes_a_problem(upgraded, proxy):
+    proxy.largest_bytes = 1_000
+    index.drain()
+    found = {p[1] for p in upgraded.instance.problems() if p[2] == "index_refused"}
+    assert member(upgraded).id in found
+    proxy.largest_bytes = 0
+    verdict = verified(upgraded, fix=True)
+    assert 0 < verdict.fixed == verdict.wrong.count >= len(found)
     index.drain()
     assert verified(upgraded).is_clean
 
@@ -355,18 +546,9 @@ def test_verify_tells_missing_wrong_and_rows_and_fixes(upgraded):
     assert verified(upgraded).is_clean
     assert verified(upgraded, sample=5).right < verified(upgraded).right
     item, other = members(upgraded)[:2]
-    client = current_indexer_registry.get("records").client
-    name = index.name_of("record")
     remove_document(item)
-    found = client.get(index=name, id=other.id)
-    found["_source"]["created"] = "2001-01-01T00:00:00+00:00"
-    client.index(
-        index=name,
-        id=other.id,
-        body=found["_source"],
-        version=found["_version"],
-        version_type="external_gte",
-    )
+    wrong = "2001-01-01T00:00:00+00:00"
+    rewrite(other, lambda source: source.update(created=wrong))
     verdict = verified(upgraded, fix=True)
     assert verdict.missing.shown == [f"record {item.id}"]
     assert verdict.wrong.shown == [f"record {other.id}"]
@@ -389,3 +571,90 @@ def test_verify_command_exits_with_0_only_when_all_is_right(upgraded, app, is_js
         assert json.loads(result.output)["is_clean"]
     else:
         assert "0 lagging, 0 wrong, 0 missing" in result.output
+
+
+def test_verify_looks_twice_at_what_somebody_edits(upgraded, monkeypatch):
+    index.drain()
+    item = member(upgraded)
+    index_record = RecordIndexer.index
+
+    def not_yet(self, record, **more):
+        # The edit is committed, and its document is only written after the first look.
+        return record.is_draft and index_record(self, record, **more)
+
+    monkeypatch.setattr(RecordIndexer, "index", not_yet)
+    edit(item)
+    monkeypatch.undo()
+    db.session.remove()
+    looks = []
+
+    def write(seconds) -> None:
+        looks.append(seconds)
+        current_indexer_registry.get("records").index_by_id(item.id)
+        index.drain()  # its other versions
+
+    monkeypatch.setattr(verify, "time", SimpleNamespace(sleep=write))
+    assert verified(upgraded).is_clean
+    assert looks == [verify.SECOND_LOOK_SECONDS]
+
+
+def test_verify_tells_what_to_do_within_80_columns(upgraded, app):
+    def lines(*options: str) -> list[str]:
+        runner = app.test_cli_runner()
+        return runner.invoke(created_dates, ["verify", *options]).output.splitlines()
+
+    busy = lines()
+    assert busy[0].startswith("Not all right: documents:")
+    assert busy[-1].startswith("In the queues: ")
+    index.drain()
+    remove_document(member(upgraded))
+    snapshot.documents()
+    broken = lines()
+    assert broken[-1] == "  invenio kcworks-created-dates verify --fix"
+    fixed = lines("--fix")
+    assert "1 document queued. When the queues are empty:" in fixed
+    index.drain()
+    snapshot.documents()
+    right = lines()
+    assert len(right) == 1 and right[0].startswith("All right: documents:")
+    assert max(map(len, [*busy, *broken, *fixed, *right])) <= 80
+
+
+def check_generated(world, outcomes, count: int, seed: int) -> None:
+    broken = {item.id for item in world.sample.items if item.is_broken}
+
+    def whole(documents):  # OpenSearch refuses the others
+        return {k: d for k, d in documents.items() if k.split()[1] not in broken}
+
+    index.generate(world.instance, world.sample, count, seed)
+    before = whole(after_full_reindex())
+    for change in (world.instance.upgrade, world.instance.downgrade):
+        change()
+        del outcomes[:]
+        index.drain()
+        found = whole(snapshot.documents())
+        changed = [key for key in found if found[key] != before[key]]
+        with index.forgotten_documents():
+            fresh = whole(after_full_reindex())
+        assert list(differences(fresh, found)) == []
+        if change == world.instance.upgrade:
+            kinds = {key.split()[0] for key in changed}
+            assert kinds == {"record", "draft", "community"}
+            assert len(changed) > count
+        assert sum(o.written for o in outcomes) >= len(changed)
+        assert not any(o.again or o.refused or o.ordinary for o in outcomes)
+    assert list(differences(before, found)) == []
+
+
+# The last ones, as they leave what they have generated.
+
+
+def test_generated_documents_equal_a_fresh_full_reindex(world, outcomes):
+    check_generated(world, outcomes, count=30, seed=20261124)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_generated_documents_equal_a_fresh_full_reindex(world, outcomes, seed):
+    world.instance.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    check_generated(world, outcomes, count=200, seed=seed)

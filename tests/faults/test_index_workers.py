@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Real Celery workers drain the queues of dates, and beat tells them to.
+
+A proxy in front of OpenSearch tells when a worker is in the middle of it. Whatever
+happens then, nothing is lost: another worker, or the same one later, ends the work.
+"""
+
+import ast
+import os
+from contextlib import contextmanager
+
+import deposits
+import faults
+import index
+import pytest
+from celery.schedules import maybe_schedule
+from index import verdict_of, waiting
+from instance import Instance
+from invenio_search import current_search_client
+from invenio_search.engine import search
+from invenio_search.utils import prefix_index
+from worker import BEAT_TASK, Worker, forget_tasks, wait_until
+
+from kcworks_migrations import indexer
+
+COPIES = 600
+MESSAGE_IDS = 100
+"""So that there are some messages before and after a failure."""
+ALIASES = ("rdmrecords", "communities")
+
+
+@pytest.fixture(scope="module")
+def crowd(app, engine):
+    """Many real documents in a community, all of which the upgrade changes."""
+    instance = Instance(engine)
+    instance.empty()
+    instance.empty_queues()
+    instance.execute("DELETE FROM oaiserver_set")  # of communities of other tests
+    deposits.empty_index()
+    with deposits.no_tasks():
+        community = deposits.create_community("crowd", "77")
+        record = deposits.publish("Original", "2011-02-03T04:05:06Z", "77")
+        deposits.add_to_community(str(community.id), record.id)
+    index.multiply(instance, COPIES)
+    yield instance
+    instance.empty()
+    deposits.empty_index()
+
+
+@pytest.fixture
+def upgrade(crowd, monkeypatch):
+    """Upgrade, so that messages wait; at the end all is as before."""
+    monkeypatch.setattr(indexer, "MESSAGE_IDS", MESSAGE_IDS)
+    crowd.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    crowd.empty_queues()
+
+    def upgrade() -> Instance:
+        crowd.upgrade()
+        verdict = verdict_of(crowd)
+        assert verdict.lagging.count > COPIES and not verdict.is_clean
+        return crowd
+
+    yield upgrade
+    crowd.empty_queues()
+    crowd.downgrade()
+    index.drain()
+
+
+@pytest.fixture
+def proxy():
+    """A proxy in front of OpenSearch."""
+    [host] = ast.literal_eval(os.environ["INVENIO_SEARCH_HOSTS"])
+    proxy = index.Proxy(host)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def start_worker(tmp_path, proxy):
+    """Start workers with beat, which talk to OpenSearch through the proxy."""
+    workers = []
+
+    def start(**environment) -> Worker:
+        worker = Worker.with_beat(
+            tmp_path / f"worker-{len(workers)}.log",
+            **{"INVENIO_SEARCH_HOSTS": repr([proxy.host])} | environment,
+        )
+        worker.start()
+        workers.append(worker)
+        return worker
+
+    forget_tasks()
+    yield start
+    for worker in workers:
+        worker.kill()
+    forget_tasks()
+
+
+def wait_until_clean(instance) -> None:
+    # A message that a worker has got is in no queue any more.
+    wait_until(lambda: not waiting(), "the queues are empty")
+    wait_until(lambda: verdict_of(instance).is_clean, "every document is right")
+
+
+def test_beat_of_the_application_has_the_queues_drained(upgrade, app, start_worker):
+    schedule = app.config["CELERY_BEAT_SCHEDULE"]["indexer"]
+    assert schedule["task"] == BEAT_TASK and maybe_schedule(schedule["schedule"])
+    upgraded = upgrade()
+    # Some are for the ordinary indexer, whose queue the same beat has drained.
+    ids = [entry.entity for entry in upgraded.backup(kind="record")][:5]
+    name = index.name_of("record")
+    for id in ids:
+        version = current_search_client.get(index=name, id=id)["_version"]
+        current_search_client.delete(
+            index=name, id=id, version=version, version_type="external_gte"
+        )
+    worker = start_worker()
+    wait_until_clean(upgraded)
+    found = current_search_client.mget(index=name, body={"ids": ids})["docs"]
+    assert all(document["found"] for document in found)
+    assert "Task invenio_indexer.tasks.process_bulk_queue" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_killed_workers_and_a_busy_opensearch_lose_nothing(
+    upgrade, proxy, start_worker
+):
+    upgraded = upgrade()
+    killed = []
+
+    def kill(failure: str) -> str:
+        worker.kill()
+        killed.append(worker)
+        return failure
+
+    # Before a request is done and after it, and then more failures in a row than the
+    # indexer has tries, so that messages go back to their queue.
+    proxy.failures = ["", lambda: kill("cut"), "", lambda: kill("")]
+    proxy.failures += [*["429"] * 4, "item", "cut", "cut after"]
+    for number in (1, 2):
+        worker = start_worker()
+        wait_until(lambda number=number: len(killed) == number, "it is killed")
+        assert not verdict_of(upgraded).is_clean
+    worker = start_worker()
+    wait_until_clean(upgraded)
+    assert not proxy.failures
+    assert "they stay queued" in worker.log
+    assert not [p for p in upgraded.problems() if p[2] == "index_refused"]
+
+
+def test_broker_killed_in_the_middle_loses_nothing(
+    own_broker, upgrade, proxy, start_worker
+):
+    restarted = []
+
+    def restart() -> str:
+        own_broker.stop(kill=True)
+        own_broker.start()
+        restarted.append(True)
+        return "cut"
+
+    proxy.failures = ["", "", restart]
+    upgraded = upgrade()
+    names = ("INVENIO_BROKER_URL", "INVENIO_CELERY_BROKER_URL")
+    start_worker(**dict.fromkeys(names, own_broker.uri))
+    wait_until(lambda: restarted, "the broker is back")
+    wait_until_clean(upgraded)
+
+
+@contextmanager
+def indices_at(app, host: str):
+    """Copy the indices to another OpenSearch, which the application then talks to."""
+    source = current_search_client._get_current_object()
+    target = search.OpenSearch([host])
+    names = ",".join(prefix_index(f"{alias}*") for alias in ALIASES)
+    for name, one in source.indices.get(index=names).items():
+        for key in ("creation_date", "uuid", "version", "provided_name"):
+            del one["settings"]["index"][key]
+        target.indices.create(index=name, body=one)
+        found = search.helpers.scan(source, index=name, version=True)
+        actions = (
+            {key: hit[key] for key in ("_index", "_id", "_version", "_source")}
+            | {"_version_type": "external_gte"}
+            for hit in found
+        )
+        search.helpers.bulk(target, actions, request_timeout=60)
+    with faults.search_at(app, host):
+        yield
+    target.indices.delete(index=names)
+
+
+def test_opensearch_killed_in_the_middle_loses_nothing(
+    own_opensearch, app, upgrade, start_worker
+):
+    restarted = []
+
+    def restart() -> str:
+        own_opensearch.stop(kill=True)
+        own_opensearch.start()
+        restarted.append(True)
+        return "cut"
+
+    proxy = index.Proxy(own_opensearch.uri)
+    proxy.failures = ["", "", restart]
+    try:
+        with indices_at(app, own_opensearch.uri):
+            upgraded = upgrade()
+            start_worker(INVENIO_SEARCH_HOSTS=repr([proxy.host]))
+            wait_until(lambda: restarted, "OpenSearch is back")
+            wait_until_clean(upgraded)
+    finally:
+        proxy.stop()
