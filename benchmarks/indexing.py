@@ -3,14 +3,17 @@
 """Times the created-only indexer against the ordinary drain, side by side.
 
 Run on an instance of its own (``demo/setup.sh``: create_instance), as
-``python benchmarks/indexing.py [DOCUMENTS] [QUEUED]``. One worker, the same ids: whole
-documents by invenio-indexer, then in turns the dates alone by this package and, as the
-floor, a bare partial `_bulk` update of the same leaf. Then the queueing of many ids.
+``python benchmarks/indexing.py [DOCUMENTS] [QUEUED]``. The same ids, with one worker
+and with two: whole documents by invenio-indexer, then the dates alone by this package,
+and in turns with them, as the floor, a bare partial `_bulk` update of the same leaf.
+Then the queueing of a community with many records.
 """
 
+import os
 import statistics
 import sys
 import time
+import tracemalloc
 import uuid
 from itertools import islice
 from pathlib import Path
@@ -21,43 +24,20 @@ from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from sqlalchemy import text
 
+from kcworks_migrations import migration
 from kcworks_migrations.broker import publisher
 from kcworks_migrations.names import CREATED_ONLY_OF_KIND
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
 import index
+from faults import NOWHERE, Child, broker_at
+from instance import Instance
 
 ROUNDS = 3
 ORDINARY, CREATED_ONLY = "records", CREATED_ONLY_OF_KIND["record"]
 CHUNK = 500
-
-# A published record of the sample in a community, as often as wanted: each copy has a
-# row, a parent, a membership and a state of its own.
-MULTIPLY = """
-CREATE TEMPORARY TABLE copies AS
-SELECT n, gen_random_uuid() AS id, gen_random_uuid() AS parent_id
-FROM generate_series(1, {copies}) AS n;
-CREATE TEMPORARY TABLE original AS
-SELECT r.* FROM rdm_records_metadata AS r JOIN rdm_parents_community AS m
-    ON m.record_id = r.parent_id
-WHERE r.json IS NOT NULL AND r.deletion_status = 'P' ORDER BY r.id LIMIT 1;
-INSERT INTO rdm_parents_metadata SELECT (jsonb_populate_record(
-    NULL::rdm_parents_metadata, to_jsonb(p) || jsonb_build_object('id', c.parent_id))).*
-FROM copies AS c, original AS o JOIN rdm_parents_metadata AS p ON p.id = o.parent_id;
-INSERT INTO rdm_records_metadata SELECT (jsonb_populate_record(
-    NULL::rdm_records_metadata, to_jsonb(o) || jsonb_build_object(
-        'id', c.id, 'parent_id', c.parent_id,
-        'json', o.json || jsonb_build_object('id', 'copy-' || c.n)))).*
-FROM copies AS c, original AS o;
-INSERT INTO rdm_parents_community SELECT (jsonb_populate_record(
-    NULL::rdm_parents_community,
-    to_jsonb(m) || jsonb_build_object('record_id', c.parent_id))).*
-FROM copies AS c, original AS o JOIN rdm_parents_community AS m
-    ON m.record_id = o.parent_id;
-INSERT INTO rdm_versions_state (latest_index, parent_id, latest_id)
-SELECT 1, parent_id, id FROM copies;
-"""
 
 
 def execute(*statements: str) -> None:
@@ -67,13 +47,6 @@ def execute(*statements: str) -> None:
             connection.execute(text(statement))
 
 
-def ids() -> list[str]:
-    """Give the ids of the copies."""
-    with db.engine.connect() as connection:
-        query = "SELECT id::text FROM rdm_records_metadata WHERE json->>'id' LIKE"
-        return [row[0] for row in connection.execute(text(f"{query} 'copy-%'"))]
-
-
 def timed(work, *arguments) -> float:
     """Give the seconds that the work takes."""
     start = time.perf_counter()
@@ -81,18 +54,22 @@ def timed(work, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def drain(name: str, wanted: list[str]) -> float:
-    """Queue ids, and give the seconds that one worker needs to do them."""
+def drain(name: str, wanted: list[str], workers: int) -> float:
+    """Queue ids, and give the seconds that some workers need to do them."""
     indexer = current_indexer_registry.get(name)
     indexer.bulk_index(wanted)
-    db.session.remove()
-    done: list[int] = []
 
     def work() -> None:
-        done.extend(indexer.process_bulk_queue({"raise_on_error": False}, 10**9))
+        done = indexer.process_bulk_queue({"raise_on_error": False}, 10**9)
+        assert done[1] == 0, "documents were refused"
 
-    seconds = timed(work)
-    assert done == [len(wanted), 0], "documents were handed on or refused"
+    def work_together() -> None:
+        children = [Child(Instance(db.engine), work) for _ in range(workers)]
+        for child in children:
+            assert child.wait() == 0, child.output()
+
+    seconds = timed(work_together)
+    assert not index.waiting(), "documents were handed on"
     return seconds
 
 
@@ -121,6 +98,11 @@ def in_bulk(name: str, count: int) -> None:
             broker.publish(name, chunk)
 
 
+def queue_community() -> None:
+    """Queue a changed community with all that embeds it, as a run does at its end."""
+    assert migration.send_waiting(db.engine, is_again=True).error is None
+
+
 def purge(name: str) -> None:
     """Throw away what is queued."""
     from celery import current_app as celery_app
@@ -129,40 +111,75 @@ def purge(name: str) -> None:
         current_indexer_registry.get(name).mq_queue(connection).purge()
 
 
-def main() -> None:
+def older() -> None:
+    """Make every document stale."""
+    for table in ("rdm_records_metadata", "communities_metadata"):
+        execute(f"UPDATE {table} SET created = created - interval '1 day'")
+
+
+def compare_drains(documents: int) -> None:
     """Print seconds, documents a second and ratios."""
+    made = index.multiply(Instance(db.engine), 2 * documents)
+    # A partial update raises the version of a document, which then is not as its row.
+    wanted, others = made[:documents], made[documents:]
+    ordinary = {}
+    for workers in (1, 2):
+        ordinary[workers] = drain(ORDINARY, wanted, workers)
+        show(f"ordinary drain, {workers} worker(s)", documents, ordinary[workers])
+    ours: dict[int, list[float]] = {1: [], 2: []}
+    floor = []
+    for number in range(ROUNDS):
+        for workers in (1, 2):
+            older()
+            ours[workers].append(drain(CREATED_ONLY, wanted, workers))
+            what = f"created-only, {workers} worker(s)"
+            show(what, documents, ours[workers][-1])
+        floor.append(timed(partial_update, others, f"2000-01-0{number + 1}"))
+        show("bare _bulk", documents, floor[-1])
+    medians = {workers: statistics.median(ours[workers]) for workers in ours}
+    floor_median = statistics.median(floor)
+    for workers, median in medians.items():
+        times = ordinary[workers] / median
+        print(f"{workers} worker(s): {times:.1f} times as fast as the ordinary drain")
+    times = medians[1] / floor_median
+    print(f"1 worker: {times:.1f} times as long as a bare _bulk")
+
+
+def compare_queueing(queued: int) -> None:
+    """Print how long the queueing takes, and what it holds in memory."""
+    before = timed(one_by_one, queued)
+    show("queueing, one publish per id", queued, before)
+    purge(ORDINARY)
+    for name in (ORDINARY, CREATED_ONLY):
+        after = timed(in_bulk, name, queued)
+        show(f"queueing in bulk to {name}", queued, after)
+        print(f"    {before / after:.1f} times as fast")
+        purge(name)
+    instance = Instance(db.engine)
+    for records in (queued // 10, queued):
+        instance.empty()
+        instance.many(records, 1)
+        with broker_at(NOWHERE):
+            instance.upgrade(kinds=("community",))
+        purge(CREATED_ONLY)
+        seconds = timed(queue_community)
+        show("a community with its records, from the database", records, seconds)
+        tracemalloc.start()
+        queue_community()
+        print(f"    at most {tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB")
+        tracemalloc.stop()
+        purge(CREATED_ONLY)
+
+
+def main() -> None:
+    """Compare the drains, then the queueing."""
     documents, queued = [*map(int, sys.argv[1:]), 1000, 20_000][:2]
+    os.environ["INVENIO_KCWORKS_CREATED_DATES_QUEUE_DELAY_SECONDS"] = "0"
     with create_api().app_context():
         index.fill(db.engine)
-        execute(MULTIPLY.format(copies=documents))
-        wanted = ids()
-        ordinary = drain(ORDINARY, wanted)
-        show("ordinary drain", documents, ordinary)
-        ours, floor = [], []
-        for _ in range(ROUNDS):
-            execute(
-                "UPDATE rdm_records_metadata SET created = created - interval '1 day'",
-                "UPDATE communities_metadata SET created = created - interval '1 day'",
-            )
-            ours.append(drain(CREATED_ONLY, wanted))
-            show("created-only", documents, ours[-1])
-        # Last, as it raises the versions of the documents.
-        for number in range(ROUNDS):
-            floor.append(timed(partial_update, wanted, f"2000-01-0{number + 1}"))
-            show("bare _bulk", documents, floor[-1])
-        ours_median, floor_median = statistics.median(ours), statistics.median(floor)
-        print(f"created-only is {ordinary / ours_median:.1f} times as fast as ordinary")
-        print(f"and takes {ours_median / floor_median:.1f} times as long as bare _bulk")
-
-        before = timed(one_by_one, queued)
-        show("queueing, one publish per id", queued, before)
-        purge(ORDINARY)
-        for name in (ORDINARY, CREATED_ONLY):
-            after = timed(in_bulk, name, queued)
-            show(f"queueing in bulk to {name}", queued, after)
-            print(f"    {before / after:.1f} times as fast")
-            purge(name)
-        execute("TRUNCATE rdm_records_metadata, rdm_parents_metadata CASCADE")
+        compare_drains(documents)
+        compare_queueing(queued)
+        Instance(db.engine).empty()
         index.empty_index()
 
 
