@@ -24,7 +24,10 @@ from .truth import Truth
 
 PAGE_ROWS = 1000
 SHOWN = 20
-"""Ids of each state that are shown."""
+"""Ids of each state that are kept."""
+
+PRINTED = 5
+"""Those of them that are printed."""
 
 SECOND_LOOK_SECONDS = 1
 """How long somebody who is editing may need from the commit to the document."""
@@ -87,9 +90,9 @@ class Verdict:
         for state in ("lagging", "wrong", "missing", "rows_wrong"):
             found = getattr(self, state)
             name = "row unlike its ledger entry" if state == "rows_wrong" else state
-            lines += [f"  {name}: {text}" for text in found.shown]
-            if found.count > len(found.shown):
-                lines.append(f"  ... and {found.count - len(found.shown)} more")
+            lines += [f"  {name}: {text}" for text in found.shown[:PRINTED]]
+            if found.count > PRINTED:
+                lines.append(f"  ... and {found.count - PRINTED} more")
         return lines
 
     def advice(self) -> list[str]:
@@ -101,7 +104,9 @@ class Verdict:
         if self.queued is None:
             lines.append("The broker does not tell what waits in the queues.")
         elif self.queued:
-            lines.append(f"In the queues: {counted(self.queued, 'message')}.")
+            queued = counted(self.queued, "message")
+            lines.append(f"In the queues: {queued}. When workers have done them:")
+            lines.append(f"  {COMMAND} verify")
         if self.rows_wrong.count:
             lines.append("Something else has changed rows; what was done to one:")
             lines.append(f"  {COMMAND} show PID-OR-SLUG")
@@ -109,7 +114,7 @@ class Verdict:
             fixed = counted(self.fixed, "document")
             lines.append(f"{fixed} queued. When the queues are empty:")
             lines.append(f"  {COMMAND} verify")
-        elif self.wrong.count or self.missing.count:
+        elif not self.queued and (self.wrong.count or self.missing.count):
             lines.append("To queue the wrong and the missing ones:")
             lines.append(f"  {COMMAND} verify --fix")
         return lines

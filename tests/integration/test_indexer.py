@@ -605,7 +605,8 @@ def test_verify_tells_what_to_do_within_80_columns(upgraded, app):
 
     busy = lines()
     assert busy[0].startswith("Not all right: documents:")
-    assert busy[-1].startswith("In the queues: ")
+    assert busy[-2].startswith("In the queues: ")
+    assert busy[-1] == "  invenio kcworks-created-dates verify"
     index.drain()
     remove_document(member(upgraded))
     snapshot.documents()
