@@ -398,8 +398,8 @@ def _copy_of(row, ids, chance, members, number):
 
 
 @contextmanager
-def forgotten_documents():
-    """Begin without documents, and without the versions that OpenSearch remembers."""
+def forgetful():
+    """Let OpenSearch forget at once which version a deleted document had."""
     names = [prefix_index(name) for name in ("rdmrecords", "communities")]
 
     def remember(seconds: str | None) -> None:
@@ -409,6 +409,7 @@ def forgotten_documents():
             )
 
     remember("0s")
-    empty_index()
-    yield
-    remember(None)
+    try:
+        yield
+    finally:
+        remember(None)
