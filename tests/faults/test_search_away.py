@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import deposits
+import index
 import pytest
 import snapshot
 from faults import Child, search_at, wait_until
 from instance import INDEXERS
-from invenio_db import db
 from invenio_indexer.tasks import process_bulk_queue
 from invenio_search import current_search_client
 from invenio_search.engine import search
@@ -38,7 +38,7 @@ def indexed(instance):
                 f"Record {number}", f"201{number}-02-03T04:05:06Z", "77"
             )
             deposits.add_to_community(str(community.id), record.id)
-    db.session.remove()
+    index.drain()  # the documents are as new as their rows
     instance.empty_queues()
     yield instance
     deposits.empty_index()
