@@ -9,6 +9,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── SettingError               a setting can't be used
     ├── InstanceError              the database is not one that can be migrated
     ├── DatabaseFailedError        the database failed before a run began
+    ├── ServiceFailedError         OpenSearch or the broker failed, beside a run
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
     ├── RehearsalFailedError       a rehearsal could not be ended as one
@@ -93,6 +94,17 @@ class DatabaseFailedError(CreatedDatesError):
         super().__init__(
             f"The database says: {fact}. Nothing is lost: see to that, then run the"
             " same command again."
+        )
+
+
+class ServiceFailedError(CreatedDatesError):
+    """OpenSearch or the broker failed where no run was at work; nothing is lost."""
+
+    def __init__(self, name: str, fact: str) -> None:
+        """Name the service and repeat what its client said."""
+        super().__init__(
+            f"{name} failed: {fact}. Nothing is lost: see to that, then run the same"
+            " command again."
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from invenio_search.engine import search
 from invenio_search.utils import build_alias_name
 from sqlalchemy.engine import Engine
 
@@ -166,7 +167,10 @@ def rehearse(
         with opened(engine, options.lock_timeout_seconds) as database:
             after = _row_sums(database, chosen)
             _compare_rows(result, chosen, before, after, is_there)
-            _compare_documents(result, database, chosen)
+            try:
+                _compare_documents(result, database, chosen)
+            except search.exceptions.TransportError as error:
+                result.wrong.append(f"the index: {escape(str(error))}")
         return time.monotonic() - start
 
     reporter.line(f"Rehearsal: changing {result.rows} of these rows")

@@ -12,13 +12,16 @@ from typing import Any
 
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from invenio_search.engine import search
 from invenio_search.utils import build_alias_name
 from sqlalchemy.engine import Engine
 
 from . import broker, names, queries
 from .config import Options
 from .database import Database, locked, opened
+from .errors import ServiceFailedError
 from .ledger import count_waiting
+from .rules import escape
 from .summary import counted
 from .truth import Truth
 
@@ -141,7 +144,19 @@ def verify(
     Raises:
         InstanceError: The database can't be read.
         RunInProgressError: Another run is at work, and something is to be fixed.
+        ServiceFailedError: OpenSearch failed, or the broker when it was to take ids.
     """
+    try:
+        return _verify(engine, options, sample, fix)
+    except search.exceptions.TransportError as error:
+        raise ServiceFailedError("OpenSearch", escape(str(error))) from error
+    except Exception as error:
+        if not broker.is_of_broker(error):
+            raise
+        raise ServiceFailedError("The broker", escape(str(error))) from error
+
+
+def _verify(engine: Engine, options: Options, sample: int | None, fix: bool) -> Verdict:
     verdict = Verdict()
     opening = locked if fix else opened
     with opening(engine, options.lock_timeout_seconds) as database:

@@ -59,12 +59,9 @@ def instance(app, engine):
 @pytest.fixture
 def worker(instance, tmp_path):
     """A Celery worker that is not started yet; no task is queued."""
-    from celery import current_app as celery_app
-    from worker import QUEUE, Worker
+    from worker import Worker, forget_tasks
 
-    with celery_app.connection_for_write() as connection:
-        connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)
-        connection.default_channel.queue_purge(QUEUE)
+    forget_tasks()
     worker = Worker(tmp_path / "worker.log")
     yield worker
     worker.kill()

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import index
 import pytest
+from faults import search_at
 from instance import OURS
 
 from kcworks_migrations import database, migration, rehearse, upgrade
@@ -154,3 +155,19 @@ def test_status_tells_of_a_rehearsal_that_was_killed(app, sample, rehearsed):
     summary = migration.apply(sample.engine, "rehearse")
     output = app.test_cli_runner().invoke(created_dates, ["status"]).output
     assert f"rollback --run {summary.run_id}    the rehearsal was killed" in output
+
+
+def test_rehearse_without_opensearch_puts_the_rows_back_and_says_so(
+    app, sample, rehearsed, monkeypatch
+):
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_HEALTH_PAUSE_SECONDS", 0)
+    before = sample.all_created()
+    with search_at(app, "127.0.0.1:1"):
+        status, document = rehearsed("--limit", "3")
+        verified = app.test_cli_runner().invoke(created_dates, ["verify"])
+    assert status == 1
+    assert any("the index: " in text for text in document["wrong"])
+    assert sample.all_created() == before
+    # Its entries wait for the index, so that there is something to compare.
+    assert verified.exit_code == 3
+    assert "OpenSearch failed: " in verified.output
