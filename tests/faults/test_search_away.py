@@ -201,8 +201,10 @@ def unread(name: str) -> int:
 
 
 def test_index_is_right_after_the_search_was_killed_under_a_worker(
-    indexed, app, own_opensearch, worker
+    indexed, app, own_opensearch, worker, monkeypatch
 ):
+    # Ours gives everything back, which `test_index_workers` shows.
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", "full")
     with own_index(app, own_opensearch):
         assert indexed.upgrade().waiting == 0
         worker.start()
@@ -225,11 +227,18 @@ def test_index_is_right_after_the_search_was_killed_under_a_worker(
         assert stale_documents(indexed) == []
 
 
-def test_ids_that_are_sent_twice_are_harmless(indexed, app):
+@pytest.mark.parametrize(
+    ("indexing", "queue", "messages"),
+    [("full", "records", 6), ("created-only", "kcworks-created-dates-records", 2)],
+)
+def test_ids_that_are_sent_twice_are_harmless(
+    indexed, app, monkeypatch, indexing, queue, messages
+):
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", indexing)
     indexed.upgrade()
     result = app.test_cli_runner().invoke(created_dates, ["reindex", "--all"])
     assert result.exit_code == 0, result.output
-    assert unread("records") == 6
+    assert unread(queue) == messages
     drain(indexed)
     assert stale_documents(indexed) == []
 
