@@ -179,8 +179,10 @@ class RabbitMQ(Server):
         return f"amqp://guest:guest@127.0.0.1:{port}/"
 
     def ctl(self, *arguments: str) -> None:
-        """Run ``rabbitmqctl``."""
-        self.call([self.program("rabbitmqctl"), "-n", "kcworks@localhost", *arguments])
+        """Run ``rabbitmqctl``; the broker answers clients before it can be told."""
+        node = [self.program("rabbitmqctl"), "-n", "kcworks@localhost"]
+        self.call([*node, "await_startup", "--timeout", "120"])
+        self.call([*node, *arguments])
 
 
 class Redis(Server):
