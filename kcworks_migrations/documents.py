@@ -33,6 +33,8 @@ class Outcome:
     right: int = 0
     again: list[str] = field(default_factory=list)
     """To be looked at again: not written, or something happened meanwhile."""
+    revived: set[str] = field(default_factory=set)
+    """Of `again`: the row was gone after our write, so the document must go."""
     ordinary: list[str] = field(default_factory=list)
     """For the ordinary indexer: the document has to be made anew."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Outcome:
         self.written += other.written
         self.right += other.right
         self.again = other.again
+        self.revived |= other.revived
         self.ordinary += other.ordinary
         self.refused |= other.refused
 
@@ -66,12 +69,17 @@ class Index:
     """The alias that the services write to."""
     timeout_seconds: float
 
-    def correct(self, database: Database, ids: list[str]) -> Outcome:
+    def correct(
+        self, database: Database, ids: list[str], revived: frozenset[str] = frozenset()
+    ) -> Outcome:
         """Read, decide, write, and look again whether it was right to.
 
         Args:
             database: A connection.
             ids: Primary keys, each once.
+            revived: Those whose row was gone after an earlier write of ours, which may
+                have brought the document back: it is removed. No other one is: whoever
+                deleted the row is about to, and would fail if it were gone already.
 
         Returns:
             What became of each.
@@ -93,7 +101,7 @@ class Index:
                 if id in truth.rows:
                     outcome.ordinary.append(id)
             elif id not in truth.rows:
-                actions += _delete(document)
+                actions += _delete(document) if id in revived else []
             elif not truth.is_current(document):
                 outcome.ordinary.append(id)
             elif truth.correct(document):
@@ -107,8 +115,11 @@ class Index:
             after = Truth.read(database, self.kind, changed, documents)
             for id in changed:
                 if not truth.is_same(after, id, documents[id]):
-                    # One that is gone by now is removed by the next try.
-                    (outcome.ordinary if id in after.rows else outcome.again).append(id)
+                    if id in after.rows:
+                        outcome.ordinary.append(id)
+                    else:
+                        outcome.again.append(id)
+                        outcome.revived.add(id)
         outcome.again = list(dict.fromkeys(outcome.again))
         outcome.ordinary = list(dict.fromkeys(outcome.ordinary))
         settled = {*outcome.again, *outcome.ordinary, *outcome.refused}

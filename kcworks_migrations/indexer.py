@@ -36,6 +36,10 @@ TOO_LARGE = 413
 """The answer to a request above `http.max_content_length`, which hosted clusters may
 have as low as 10 MB."""
 
+REVIVED_SECONDS = 3
+"""How long whoever deleted a row has for removing its document: it fails if we were
+quicker. Rare: the row must have gone between our reading and our writing."""
+
 PAUSES_SECONDS = (0.5, 1, 2)
 """How long to wait before each further try of what failed for a passing reason."""
 
@@ -147,7 +151,10 @@ class CreatedDatesIndexer(RecordIndexer):
         for pause in (0, *PAUSES_SECONDS):
             time.sleep(pause)
             try:
-                total.add(index.correct(database, total.again))
+                if total.revived:
+                    time.sleep(REVIVED_SECONDS)
+                revived = frozenset(total.revived)
+                total.add(index.correct(database, total.again, revived))
             except search.exceptions.TransportError as error:
                 if error.status_code == TOO_LARGE:
                     total.add(self._process_halves(database, total.again, error))
