@@ -177,9 +177,7 @@ def options_from(config: Mapping[str, Any]) -> Options:
         if name.startswith(PREFIX) and name not in known:
             wanted = "left out: there is no such setting, only " + ", ".join(known)
             raise SettingError(name, config[name], wanted)
-    values = {
-        name.removeprefix(PREFIX): config.get(name, known[name]) for name in known
-    }
+    values = _values(config)
     for name in ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD"):
         if not isinstance(values[name], str) or not values[name].strip():
             raise SettingError(
@@ -225,10 +223,7 @@ def notices_from(config: Mapping[str, Any]) -> Notices:
     Raises:
         SettingError: One of them can't be used; its text never has the secret.
     """
-    known = defaults()
-    values = {
-        name.removeprefix(PREFIX): config.get(name, known[name]) for name in known
-    }
+    values = _values(config)
     recipients, url = values["NOTICE_RECIPIENTS"], values["WEBHOOK_URL"]
     if not isinstance(recipients, list | tuple) or not all(
         isinstance(r, str) and "@" in r and r.isprintable() for r in recipients
@@ -250,6 +245,14 @@ def notices_from(config: Mapping[str, Any]) -> Notices:
         webhook_secret=secret or "",
         webhook_timeout_seconds=_whole_number(values, "WEBHOOK_TIMEOUT_SECONDS", 1, 60),
     )
+
+
+def _values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give every setting by its name without the prefix."""
+    return {
+        name.removeprefix(PREFIX): config.get(name, default)
+        for name, default in defaults().items()
+    }
 
 
 def _whole_number(
