@@ -107,6 +107,17 @@ def hook(setting):
     server.server_close()
 
 
+def stop_early(instance, monkeypatch) -> None:
+    """Interrupt a run when its records are done."""
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
+    with pytest.raises(RunInterruptedError):
+        instance.upgrade()
+
+
 def test_nobody_is_told_by_default(instance, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("nobody asked for it")
@@ -135,13 +146,7 @@ def test_a_mail_has_statistics_problems_and_the_next_command(instance, inbox):
 
 def test_a_mail_tells_of_a_run_that_stopped(instance, inbox, monkeypatch):
     instance.record(LEGACY)
-
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
-    with pytest.raises(RunInterruptedError):
-        instance.upgrade()
+    stop_early(instance, monkeypatch)
     (mail,) = inbox
     assert mail["Subject"].endswith("interrupted")
     plain = mail.get_body(("plain",)).get_content()
@@ -205,13 +210,7 @@ def test_a_webhook_is_signed(instance, hook):
 def test_a_webhook_of_a_run_that_stopped_says_where(instance, hook, monkeypatch):
     received, _ = hook
     instance.record(LEGACY)
-
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
-    with pytest.raises(RunInterruptedError):
-        instance.upgrade()
+    stop_early(instance, monkeypatch)
     document = json.loads(received[0][2])
     assert document["statistics"] == instance.run().statistics
     assert document["statistics"]["stopped_early"] is True
