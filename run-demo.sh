@@ -192,9 +192,9 @@ demo() {
   show after
   title "The downgrade"
   echo
-  echo "Always with the name of the branch: without it, Alembic would undo a revision"
-  echo "of another module."
-  run invenio alembic downgrade kcworks_migrations@-1
+  echo "Always with the revision to go back to: without it, Alembic would undo one of"
+  echo "another module."
+  run invenio alembic downgrade a94c06be7d15
   drain_queues
   title "Restored: as before the upgrade"
   show restored
@@ -234,7 +234,7 @@ The instance $NAME is running, as it is before the upgrade. To use it from any s
   invenio alembic upgrade
   celery -A invenio_app.celery call \\
     invenio_records_resources.tasks.manage_indexer_queues
-  invenio alembic downgrade kcworks_migrations@-1
+  invenio alembic downgrade a94c06be7d15
 
 REST API:  $(cat "$FOLDER/api.url")/records   (an administrator's token is in
            $FOLDER/sample.json)

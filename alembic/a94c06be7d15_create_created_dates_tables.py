@@ -5,6 +5,9 @@
 It imports nothing from the package, so that it stays what it was.
 """
 
+import os
+import time
+
 import sqlalchemy as sa
 from click import ClickException
 from sqlalchemy.dialects import postgresql
@@ -20,6 +23,16 @@ depends_on = None
 RUN = "kcworks_created_dates_run"
 BACKUP = "kcworks_created_dates_backup"
 PROBLEM = "kcworks_created_dates_problem"
+
+DROP_LEDGER = "KCWORKS_CREATED_DATES_DROP_LEDGER"
+"""The environment variable that allows the ledger to be dropped; it says ``yes``."""
+
+LOCK_KEY = 4_215_001_972_733_862_173
+"""Key of the advisory lock that every run holds."""
+
+LOCK_PAUSES_SECONDS = (0, 0.1, 0.2, 0.4, 0.8)
+"""How long to wait before each try to get it: the server needs a moment to free the
+lock of a connection that was just closed."""
 
 
 def _instant(name: str, nullable: bool = False) -> sa.Column:
@@ -119,31 +132,56 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the tables, unless they are all that knows what is still to be done.
+    """Drop the tables, unless they hold an entry: they are the audit, and the undo.
+
+    The locks come before the count, so that no entry can be committed after it. A
+    lock timeout (SQLSTATE 55P03) is left to invenio-db, which tries again.
 
     Raises:
-        ClickException: The backup holds changes that were not restored, or that wait
-            for reindexing.
+        ClickException: A run is at work, or the ledger has entries.
     """
-    standing = op.get_bind().scalar(
-        sa.text(f"SELECT count(*) FROM {BACKUP} WHERE outcome IS NULL")
-    )
-    if standing:
+    bind = op.get_bind()
+    lock = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
+    for pause in LOCK_PAUSES_SECONDS:
+        time.sleep(pause)
+        if bind.scalar(lock, {"key": LOCK_KEY}):
+            break
+    else:
         raise ClickException(
-            f"The backup holds {standing} changed dates that were not restored, and"
-            " dropping it would lose the old ones. Nothing was changed: put them back"
-            " with `invenio kcworks-created-dates rollback`, then run the same command"
-            " again."
+            "A run is at work on the created dates. Nothing was changed: wait until it"
+            " has ended (`invenio kcworks-created-dates status`), then run the same"
+            " command again."
         )
-    waiting = op.get_bind().scalar(
-        sa.text(f"SELECT count(*) FROM {BACKUP} WHERE queued_at IS NULL")
+    bind.execute(
+        sa.text(f"LOCK TABLE {RUN}, {BACKUP}, {PROBLEM} IN ACCESS EXCLUSIVE MODE")
     )
+    entries, standing, waiting = bind.execute(
+        sa.text(
+            "SELECT count(*), count(*) FILTER (WHERE outcome IS NULL),"
+            f" count(*) FILTER (WHERE queued_at IS NULL) FROM {BACKUP}"
+        )
+    ).fetchone()
+    is_allowed = os.environ.get(DROP_LEDGER) == "yes"
+    if standing and not is_allowed:
+        raise ClickException(
+            f"The ledger holds {standing} changed dates that were not restored, and"
+            " dropping it would lose the old ones. Nothing was changed. To put them"
+            " back: `invenio kcworks-created-dates rollback`."
+        )
     if waiting:
         raise ClickException(
-            f"{waiting} restored dates wait for reindexing, and nothing else knows"
-            " which documents of the index hold other ones. Nothing was changed: send"
-            " them with `invenio kcworks-created-dates reindex`, then run the same"
-            " command again."
+            f"{waiting} dates in the ledger wait for reindexing, and nothing else"
+            " knows which documents of the index hold other ones. Nothing was changed:"
+            " send them with `invenio kcworks-created-dates reindex`, then run the"
+            " same command again."
+        )
+    if entries and not is_allowed:
+        raise ClickException(
+            f"The undo is done: none of the {entries} changes in the ledger stands any"
+            " more. Nothing was changed now. The next step down would drop the ledger,"
+            " which is the audit of all changes. To do that nevertheless, export it"
+            f" first: `psql URI -c \"\\copy {BACKUP} TO 'ledger.csv' CSV HEADER\"`,"
+            f" then `{DROP_LEDGER}=yes invenio alembic downgrade {down_revision}`."
         )
     op.drop_table(PROBLEM)
     op.drop_table(BACKUP)

@@ -151,7 +151,7 @@ def _way_back(summary: Summary) -> str:
     command = "invenio kcworks-created-dates"
     if summary.action == "apply":
         if summary.origin == "alembic":
-            back = "invenio alembic downgrade kcworks_migrations@-1"
+            back = "invenio alembic downgrade a94c06be7d15"
             return f"Undo (and nothing else): {back}"
         return f"Undo this run: {command} rollback --run {summary.run_id}"
     if summary.origin == "alembic":

@@ -36,7 +36,7 @@ def rollback(
     """Put the old dates back without moving Alembic.
 
     For an upgrade that was left half finished, for an update, or for some rows; all
-    of it is what `invenio alembic downgrade kcworks_migrations@-1` does as well.
+    of it is what `invenio alembic downgrade a94c06be7d15` does as well.
 
     \b
     Examples:

@@ -148,7 +148,7 @@ def test_downgrade_of_the_tables_refuses_while_reindexing_waits(instance, app):
     instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
     stamp(instance, "c51d8e2f60b7", "a94c06be7d15")
     try:
-        with pytest.raises(ClickException, match="1 restored dates wait"):
+        with pytest.raises(ClickException, match="1 dates in the ledger wait"):
             alembic.downgrade("kcworks_migrations@-1")
         assert len(instance.backup()) == 1
     finally:
