@@ -11,6 +11,7 @@ from . import ledger
 from .config import Options
 from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
+from .errors import LaterRunsError
 from .interrupt import pause
 from .ledger import Restoration
 from .report import Reporter
@@ -46,6 +47,20 @@ class Selection:
         if self.is_of_whole_runs:
             return None
         return list(self.records if kind == "record" else self.communities)
+
+    def check(self, database: Database) -> None:
+        """Refuse a run of which later runs changed rows again.
+
+        Put back before them, those rows would be left at a middle value.
+
+        Raises:
+            LaterRunsError: There are such runs; nothing was changed.
+        """
+        if self.run_id is None:
+            return
+        labels = {kind: self.labels(kind) for kind in KINDS}
+        if later := ledger.later_runs(database, self.run_id, labels):
+            raise LaterRunsError(self.run_id, later)
 
 
 class Downgrade:

@@ -12,7 +12,9 @@ r"""The errors of this package; each one tells the next safe step.
     ├── ServiceFailedError         OpenSearch or the broker failed, beside a run
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
+    ├── LaterRunsError             later runs changed rows of the run again
     ├── RehearsalFailedError       a rehearsal could not be ended as one
+    ├── RehearsalOvertakenError    another run began while one was at work
     ├── NotConfirmedError          somebody was asked and said no
     ├── TasksNotQueuedError        the broker takes no tasks
     ├── RunIncompleteError         a run stopped early and can be continued
@@ -188,6 +190,36 @@ class RehearsalFailedError(CreatedDatesError):
                 f" kcworks-created-dates rollback --run {run_id}`."
             )
         super().__init__(f"The rehearsal failed (run {run_id}): {fact} {state}")
+
+
+class RehearsalOvertakenError(CreatedDatesError):
+    """Another run began during a rehearsal, and found its rows right."""
+
+    def __init__(self, run_id: int, later_id: int, origin: str) -> None:
+        """Name the rehearsal's run and the one that began meanwhile."""
+        super().__init__(
+            f"The rehearsal (run {run_id}) does not put its rows back: run {later_id}"
+            f" ({origin}) began meanwhile and relies on them. They keep their true"
+            " dates, with entries in the ledger like all others:"
+            " `invenio kcworks-created-dates status` tells what can be undone."
+        )
+
+
+class LaterRunsError(CreatedDatesError):
+    """Later runs changed rows of a run again; nothing was touched."""
+
+    exit_code = 2
+
+    def __init__(self, run_id: int, later: dict[int, int]) -> None:
+        """Say how many rows of the run were changed again by which later runs."""
+        runs = ", ".join(f"{rows} by run {id}" for id, rows in later.items())
+        command = "invenio kcworks-created-dates rollback"
+        super().__init__(
+            f"Run {run_id} can't be rolled back before the runs that changed its rows"
+            f" again: {runs}. Nothing was changed. Roll the later run back first,"
+            f" `{command} --run {max(later)}`, or all runs in the right order:"
+            f" `{command}`."
+        )
 
 
 class NotConfirmedError(CreatedDatesError):

@@ -281,6 +281,28 @@ def count_standing(
     ).scalar_one()
 
 
+def later_runs(
+    database: Database, run_id: int, labels: dict[str, list[str] | None]
+) -> dict[int, int]:
+    """Find the runs that changed rows of a run again, and whose changes stand.
+
+    Args:
+        database: The connection.
+        run_id: The earlier run.
+        labels: By kind, only the rows with these names or UUIDs; none for all.
+
+    Returns:
+        How many rows, by the later run.
+    """
+    found: dict[int, int] = {}
+    for kind, names in labels.items():
+        for later in database.execute(
+            queries.SELECT_LATER_RUNS, run_id=run_id, kind=kind, labels=names
+        ):
+            found[later.run_id] = found.get(later.run_id, 0) + later.rows
+    return found
+
+
 def restore(
     database: Database,
     run_id: int | None,

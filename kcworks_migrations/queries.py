@@ -376,6 +376,16 @@ SELECT_STANDING = text(
     + _NAMED
     + " ORDER BY b.id DESC LIMIT :limit"
 )
+# Rows of a run that later runs changed again, by the latest of these.
+SELECT_LATER_RUNS = text(
+    "SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b"
+    " JOIN kcworks_created_dates_backup AS later"
+    " ON later.entity_id = b.entity_id AND later.kind = b.kind"
+    " AND later.id > b.id AND later.outcome IS NULL"
+    " WHERE b.run_id = :run_id AND b.kind = :kind AND b.outcome IS NULL"
+    + _NAMED
+    + " GROUP BY later.run_id ORDER BY later.run_id DESC"
+)
 # Restored is only what still has the value that the migration gave it. A row that
 # somebody holds keeps its entry open; one that is gone or was changed closes it.
 RESTORE_CREATED = """
@@ -529,6 +539,11 @@ WHERE community_id = ANY(CAST(:ids AS uuid[])) GROUP BY community_id
 SELECT_ROW_SUMS = (
     "SELECT t.id::text, t.version_id, md5((to_jsonb(t) - 'created')::text), {created}"
     " FROM {table} AS t WHERE t.id = ANY(CAST(:ids AS uuid[]))"
+)
+# What has looked at the rows of a rehearsal since, and found them right.
+SELECT_RUN_SINCE = text(
+    "SELECT id, origin FROM kcworks_created_dates_run WHERE id > :run_id"
+    " AND action = 'apply' AND origin <> 'rehearse' ORDER BY id LIMIT 1"
 )
 # Entries that are not restored, or wait for the index, are kept: they are work to do.
 DELETE_REHEARSED_ENTRIES = text(

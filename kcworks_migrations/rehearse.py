@@ -23,7 +23,11 @@ from .database import Database, opened
 from .downgrade import Selection
 from .drain import drain
 from .dry_run import foretell
-from .errors import RehearsalFailedError, RunInProgressError
+from .errors import (
+    RehearsalFailedError,
+    RehearsalOvertakenError,
+    RunInProgressError,
+)
 from .estimate import Estimate
 from .health import Gate
 from .names import INDEXER_OF_KIND
@@ -138,6 +142,7 @@ def rehearse(
 
     Raises:
         RunInProgressError: Another run is at work.
+        RehearsalOvertakenError: Another run began in between; the rows stay changed.
         RehearsalFailedError: Something failed; it tells whether the rows are back.
     """
     result, choice = Rehearsal(), Choice()
@@ -204,6 +209,7 @@ def _put_back(
 
     Raises:
         RehearsalFailedError: They are still changed.
+        RehearsalOvertakenError: They stay changed, because that other run relies on it.
     """
     reporter.line("Rehearsal: putting them back")
     try:
@@ -213,6 +219,8 @@ def _put_back(
             except RunInProgressError:
                 reporter.line("Another run is at work: waiting for its end")
                 time.sleep(LOCK_SECONDS)
+    except RehearsalOvertakenError:
+        raise
     except BaseException as error:
         fact = escape(str(error)) or type(error).__name__
         raise RehearsalFailedError(run_id, fact, is_back=False) from error

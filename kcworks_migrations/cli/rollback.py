@@ -65,6 +65,7 @@ def _standing(database: Database, selection: Selection) -> int:
     Raises:
         UsageError: A named row has no change that stands, or the run has none.
     """
+    selection.check(database)
     total = 0
     for kind in KINDS:
         for name in selection.labels(kind) or ():
@@ -78,8 +79,7 @@ def _standing(database: Database, selection: Selection) -> int:
         )
     if selection.run_id is not None and not total:
         raise click.UsageError(
-            f"Run {selection.run_id} has no change that can be put back by itself."
-            " Nothing was changed: `invenio kcworks-created-dates status` lists the"
-            " runs; one that later runs built on comes after those."
+            f"Run {selection.run_id} has no change that stands. Nothing was changed:"
+            " `invenio kcworks-created-dates status` lists the runs."
         )
     return total

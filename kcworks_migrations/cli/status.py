@@ -3,6 +3,7 @@
 """``status``: the runs, what stands of them, and what to do next."""
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 import click
@@ -125,9 +126,10 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
 def _next(found: Mapping[str, Any]) -> list[str]:
     """Tell the next safe step."""
     runs = [run for run in found["runs"] if run["action"] != "rehearse"]
-    for run in runs:
-        is_rehearsal = (run["action"], run["origin"]) == ("apply", "rehearse")
-        if is_rehearsal and run["status"] != "reverted" and not found["is_at_work"]:
+    # Any later update has found the rows of a killed rehearsal right, and relies on it.
+    updates = (run for run in runs if run["action"] == "apply")
+    for run in takewhile(lambda run: run["origin"] == "rehearse", updates):
+        if run["status"] != "reverted" and not found["is_at_work"]:
             return [f"{COMMAND} rollback --run {run['id']}    the rehearsal was killed"]
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]

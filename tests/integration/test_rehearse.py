@@ -7,12 +7,13 @@ from contextlib import ExitStack
 
 import index
 import pytest
-from faults import search_at
+from faults import Child, Point, at, check_ledger, search_at, stop_this_process
 from instance import OURS
 
 from kcworks_migrations import database, migration, rehearse, upgrade
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.database import locked
+from kcworks_migrations.errors import RunInProgressError
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,55 @@ def test_status_tells_of_a_rehearsal_that_was_killed(app, sample, rehearsed):
     summary = migration.apply(sample.engine, "rehearse")
     output = app.test_cli_runner().invoke(created_dates, ["status"]).output
     assert f"rollback --run {summary.run_id}    the rehearsal was killed" in output
+
+
+def test_an_upgrade_between_the_halves_of_a_rehearsal_keeps_its_dates(
+    app, sample, rehearsed
+):
+    """It finds the rehearsal's rows right: put back after it, they would be wrong."""
+    sample.upgrade()
+    wanted = sample.all_created()
+    sample.downgrade()
+    before = sample.all_created()
+    sample.execute(f"TRUNCATE {OURS}run CASCADE")
+    # Between the halves, the rows are compared with what they were.
+    point = Point("before", "md5((to_jsonb(t)", 3)
+
+    def until_point() -> None:
+        with at(sample.engine, point, stop_this_process):
+            app.test_cli_runner().invoke(
+                created_dates,
+                ["rehearse", "--yes", "--limit", "5"],
+                catch_exceptions=False,
+            )
+
+    child = Child(sample, until_point)
+    child.wait_until_stopped()
+    try:
+        sample.upgrade()
+    except RunInProgressError:
+        wanted = before
+    child.go_on()
+    child.wait()
+    assert sample.all_created() == wanted
+    check_ledger(sample, before)
+    assert "rollback --run" not in status_of(app)
+    sample.downgrade()
+    assert sample.all_created() == before
+
+
+def test_status_after_a_killed_rehearsal_and_an_upgrade_advises_no_rollback(
+    app, sample, rehearsed
+):
+    """The rows that the rehearsal left changed have their true dates."""
+    summary = migration.apply(sample.engine, "rehearse", sample.options(limit=3))
+    assert f"rollback --run {summary.run_id}" in status_of(app)
+    sample.upgrade()
+    assert "rollback --run" not in status_of(app)
+
+
+def status_of(app) -> str:
+    return app.test_cli_runner().invoke(created_dates, ["status"]).output
 
 
 def test_rehearse_without_opensearch_puts_the_rows_back_and_says_so(

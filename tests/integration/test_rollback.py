@@ -3,6 +3,7 @@
 """``rollback`` of a run or of chosen rows: exact, and the rest stays."""
 
 import pytest
+from faults import Point, at
 from instance import OURS, utc
 from sqlalchemy import text
 
@@ -41,18 +42,48 @@ def test_rollback_of_the_last_run_goes_back_to_the_first(instance, invoke, two_r
     assert instance.created(both) == instance.created(one) == IMPORTED
 
 
-def test_rollback_of_an_earlier_run_leaves_what_a_later_one_built_on(
+@pytest.mark.parametrize("rows", [(), ("--record", "both")])
+def test_rollback_of_an_earlier_run_is_refused_before_the_later_one(
+    instance, invoke, two_runs, rows
+):
+    """In that order, the row that both changed would be left at a middle value."""
+    both, one, first, last = two_runs
+    before = instance.all_created()
+    result = invoke("rollback", "--yes", "--run", first, *rows)
+    assert result.exit_code == 2
+    assert f"1 by run {last}. Nothing was changed." in result.output
+    assert f"rollback --run {last}`" in result.output
+    assert instance.all_created() == before
+    assert {row.outcome for row in instance.backup()} == {None}
+    assert invoke("rollback", "--yes", "--run", last, *rows).exit_code == 0
+    assert invoke("rollback", "--yes", "--run", first, *rows).exit_code == 0
+    assert instance.created(both) == IMPORTED
+
+
+def test_rollback_of_a_run_looks_again_behind_the_lock(instance, invoke, two_runs):
+    """Another run may have begun since somebody was asked."""
+    both, one, first, last = two_runs
+    invoke("rollback", "--yes", "--run", last)
+
+    def update(connection) -> None:
+        assert invoke("update", "--yes").exit_code == 0
+
+    before = instance.created(one)
+    with at(instance.engine, Point("before", "pg_try_advisory_lock"), update):
+        result = invoke("rollback", "--yes", "--run", first)
+    assert result.exit_code == 2
+    assert "Nothing was changed" in result.output
+    assert instance.created(one) == before
+
+
+def test_rollback_of_the_rows_that_only_an_earlier_run_changed(
     instance, invoke, two_runs
 ):
     both, one, first, last = two_runs
-    result = invoke("rollback", "--yes", "--run", first)
-    assert "puts back 1 created date" in result.output
+    result = invoke("rollback", "--yes", "--run", first, "--record", "one")
+    assert result.exit_code == 0
     assert instance.created(one) == IMPORTED
     assert instance.created(both) == utc("2015-01-01")
-    assert invoke("rollback", "--yes", "--run", first).exit_code == 2
-    # The way back to the first value is still there.
-    assert invoke("rollback", "--yes").exit_code == 0
-    assert instance.created(both) == IMPORTED
 
 
 def test_rollback_of_a_row_undoes_all_runs_on_it(instance, invoke, two_runs):
