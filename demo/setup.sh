@@ -8,20 +8,24 @@
 DEMO=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PROJECT=$(dirname "$DEMO")
 RUN=$DEMO/.run
-CONSTRAINTS=$DEMO/constraints/rdm12-kcworks.txt
+CONSTRAINTS=$DEMO/constraints
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 step() { printf '==> %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # line_requirements LINE: prints what pip installs for InvenioRDM 12, 13 or 14,
-# one argument per line. 12 is exactly what Knowledge Commons Works ships.
+# one argument per line. 12 is exactly what Knowledge Commons Works ships, 13 what it
+# has on its staging server.
 line_requirements() {
   case $1 in
     12) printf '%s\n' 'invenio-app-rdm[opensearch2]==12.1.0' \
           'invenio-rdm-records==10.9.2' 'invenio-communities==13.0.3' \
-          'pytest-invenio>=2.2.2,<3' -c "$CONSTRAINTS" ;;
-    13) printf '%s\n' 'invenio-app-rdm[opensearch2]==13.1.2' pytest-invenio ;;
+          'pytest-invenio>=2.2.2,<3' -c "$CONSTRAINTS/rdm12-kcworks.txt" ;;
+    13) printf '%s\n' 'invenio-app-rdm[opensearch2]==13.0.9' \
+          'invenio-rdm-records==19.6.3' 'invenio-communities==19.2.4' \
+          'invenio-vocabularies==8.3.3' \
+          pytest-invenio -c "$CONSTRAINTS/rdm13-kcworks.txt" ;;
     14) printf '%s\n' 'invenio-app-rdm[opensearch2]==14.0.5' pytest-invenio ;;
     *) fail "unknown line '$1': 12, 13 or 14" ;;
   esac
@@ -68,7 +72,7 @@ make_venv() {
     requirements+=(-e "$PROJECT[tests]")
   fi
   inputs=$({ echo "${requirements[@]}"
-             cat "$CONSTRAINTS" "$PROJECT/pyproject.toml" 2>/dev/null || true
+             cat "$CONSTRAINTS/rdm$line"-*.txt "$PROJECT/pyproject.toml" 2>/dev/null || true
            } | sha256sum)
   [ "$(cat "$venv/.inputs" 2>/dev/null || true)" = "$inputs" ] && return
 

@@ -221,7 +221,7 @@ def test_summary_lines_without_waiting_do_not_warn():
     ],
     ids=["upgrade", "downgrade", "waiting", "nothing", "dry run", "large"],
 )
-@pytest.mark.parametrize("line", ["12.1.0", "13.1.2", "14.0.5"])
+@pytest.mark.parametrize("line", ["12.1.0", "13.0.9", "14.0.5"])
 def test_summary_lines_fit_80_columns(of, line, monkeypatch):
     monkeypatch.setattr("kcworks_migrations.summary.version", lambda name: line)
 
@@ -317,7 +317,7 @@ def test_result_line_of_communities():
     ("line", "word", "other_words"),
     [
         ("12.1.0", "BibTeX", ["JSON-LD", "GracePeriodPolicy"]),
-        ("13.1.2", "JSON-LD", ["BibTeX", "GracePeriodPolicy"]),
+        ("13.0.9", "JSON-LD", ["BibTeX", "GracePeriodPolicy"]),
         ("14.0.5", "FileModificationGracePeriodPolicy", ["BibTeX"]),
         ("14.0.0b1.dev2", "FileModificationGracePeriodPolicy", ["BibTeX"]),
     ],
