@@ -19,6 +19,9 @@ which takes some minutes; later runs take about two.
                    upgrade; again, it puts the instance back into that state
   --stop           end what --keep has left running, and nothing else
 
+POSTGRES=12|15|17 (default 15) and OPENSEARCH=2.3|2.17|2.19 (default 2.19) in the
+environment choose the servers that are started here.
+
 Everything runs on 127.0.0.1. Services that are already running are left running;
 demo/services.py says how they are found.
 END
@@ -249,6 +252,7 @@ if [ "$action" = stop ]; then
   stop_all
   exit
 fi
+services versions >/dev/null
 if ! services status >/dev/null; then starts_services=yes; fi
 case $action in
   keep) keep ;;

@@ -56,10 +56,16 @@ def create_database(uri: str, name: str) -> None:
         psql(server, f'CREATE DATABASE "{name}"')
 
 
+def end_connections(uri: str, name: str) -> None:
+    """End every connection to a database."""
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname"
+    psql(database_uri(uri, "postgres"), f"{end} = '{name}'")
+
+
 def drop_database(uri: str, name: str) -> None:
-    """Drop a database, ending its connections."""
-    statement = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
-    psql(database_uri(uri, "postgres"), statement)
+    """Drop a database, ending its connections: PostgreSQL 12 can't by itself."""
+    end_connections(uri, name)
+    psql(database_uri(uri, "postgres"), f'DROP DATABASE IF EXISTS "{name}"')
 
 
 def opensearch(host: str, path: str, method: str = "GET") -> dict:

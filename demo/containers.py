@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from common import say
+from servers import SERVERS
 
 # Name for docker-services-cli, address of the container, its port.
 DOCKER = {
@@ -43,11 +44,19 @@ def docker_up(state: dict, services: list[str]) -> None:
     """Start containers and note their addresses."""
     say(f"starting {', '.join(services)} with docker-services-cli")
     options = " ".join(DOCKER[service][0] for service in services).split()
-    environment = os.environ | {"OPENSEARCH_VERSION": "2.19.1"}
+    search = SERVERS["opensearch"]
+    environment = os.environ | {
+        "POSTGRESQL_VERSION": SERVERS["postgresql"].version,
+        "OPENSEARCH_VERSION": search.releases[search.version],
+    }
     command = ["docker-services-cli", "up", *options]
     subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
     for service in services:
-        state["services"][service] = {"kind": "docker", "uri": DOCKER[service][1]}
+        state["services"][service] = {
+            "kind": "docker",
+            "uri": DOCKER[service][1],
+            "version": SERVERS[service].version,
+        }
 
 
 def docker_down() -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import snapshot
-from clients import drop_database, psql
+from clients import drop_database, end_connections, psql
 from snapshot import database_uri, search
 
 PREFIX = os.environ["INVENIO_SEARCH_INDEX_PREFIX"]
@@ -54,8 +54,7 @@ def copy_database(source: str, target: str) -> None:
     uri = database_uri()
     server = uri.rpartition("/")[0] + "/postgres"
     drop_database(uri, target)
-    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname"
-    psql(server, f"{end} = '{source}'")
+    end_connections(uri, source)
     psql(server, f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
 
 

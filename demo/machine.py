@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import RUN, Failure, say
+from common import DATA, RUN, Failure, say
 
 
 def find_program(*patterns: str) -> str:
@@ -54,6 +54,38 @@ def free_port(first: int, last: int) -> int:
                 continue
             return port
     raise Failure(f"no free port from {first} to {last}")
+
+
+def copy_artifact(artifact: str, folder: Path) -> None:
+    """Copy a jar from Maven Central into a folder."""
+    _maven("dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}")
+
+
+def copy_dependencies(pom: Path, folder: Path, *options: str) -> None:
+    """Copy the jars that a ``pom.xml`` names, and what they need, into a folder."""
+    goal = ("-f", str(pom), "dependency:copy-dependencies")
+    _maven(*goal, f"-DoutputDirectory={folder}", *options)
+
+
+def _maven(*options: str) -> None:
+    """Run Maven.
+
+    Args:
+        options: The goal and its options.
+
+    Raises:
+        Failure: It failed.
+    """
+    log = DATA / "maven.log"
+    with log.open("w") as output:
+        run = subprocess.run(
+            ["mvn", "-B", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    if run.returncode:
+        raise Failure(f"Maven failed, see {log}")
 
 
 @contextmanager

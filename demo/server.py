@@ -22,11 +22,40 @@ class Server(ABC):
     user: str
     ports: tuple[int, int]
     stop_signal = signal.SIGTERM
+    variable = ""
+    """The environment's variable that chooses the version, where there is a choice."""
+    releases: dict[str, str] = {}
+    """What it may say, the default first, with the release in Maven Central."""
+
+    @property
+    def version(self) -> str:
+        """The version that is wanted, where there is a choice.
+
+        Raises:
+            Failure: There is no such choice.
+        """
+        if not self.releases:
+            return ""
+        version = os.environ.get(self.variable) or next(iter(self.releases))
+        if version not in self.releases:
+            choice = " or ".join(self.releases)
+            raise Failure(f"{self.variable} is {version}, but must be {choice}")
+        return version
+
+    @property
+    def label(self) -> str:
+        """The name with the version."""
+        return f"{self.name}-{self.version}" if self.releases else self.name
 
     @property
     def folder(self) -> Path:
-        """Where the data is."""
-        return DATA / self.name
+        """Where the data is: no two versions share it."""
+        return DATA / self.label
+
+    @property
+    def programs(self) -> Path:
+        """Where programs from Maven are."""
+        return DATA / f"{self.label}-programs"
 
     @property
     def log(self) -> Path:
@@ -54,6 +83,27 @@ class Server(ABC):
     def uri(self, port: int) -> str:
         """Return the address for clients."""
 
+    def get(self, folder: Path) -> None:
+        """Get the programs from Maven Central.
+
+        Args:
+            folder: Where to put them.
+
+        Raises:
+            NotImplementedError: Maven Central has none.
+        """
+        raise NotImplementedError
+
+    def get_programs(self) -> None:
+        """Get the programs from Maven Central unless they are there."""
+        if self.programs.exists():
+            return
+        say(f"getting {self.label} with Maven (once)")
+        partial = DATA / f"{self.label}-partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.get(partial)
+        partial.rename(self.programs)
+
     def environment(self) -> dict[str, str]:
         """Return the variables that the programs need."""
         return {}
@@ -77,6 +127,7 @@ class Server(ABC):
             install(self.packages)
             if not self.is_installed():
                 raise Failure(f"{self.name}: not found after the installation")
+        entry["version"] = self.version
         port = entry.setdefault("port", free_port(*self.ports))
         private_folder()
         if not self.folder.exists():  # new, or lost with the temporary folder
@@ -84,7 +135,7 @@ class Server(ABC):
             self.folder.mkdir(mode=0o700)
             if self.run_as:
                 shutil.chown(self.folder, self.run_as)
-        say(f"starting {self.name} on port {port}")
+        say(f"starting {self.label} on port {port}")
         self.prepare(port)
         entry["pids"] = []
         entry["uri"] = self.uri(port)

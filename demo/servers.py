@@ -5,34 +5,66 @@
 All listen on 127.0.0.1 only, on free ports that are kept for the next start.
 """
 
+import platform
+import pwd
 import re
 import shutil
 import signal
 import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
 
 import processes
-from common import DATA, HERE, Failure, say
-from machine import find_program, free_port
+from common import DATA, HERE
+from machine import copy_artifact, copy_dependencies, find_program, free_port
 from server import Server
 
 
 class PostgreSQL(Server):
-    """PostgreSQL with the defaults of Debian: what is committed survives a kill."""
+    """PostgreSQL with the defaults of Debian: what is committed survives a kill.
+
+    The machine's own programs, where they have the wanted version, else those from
+    Maven Central, which are a server without clients.
+    """
 
     name = "postgresql"
-    packages = ["postgresql"]
+    packages = ["postgresql", "maven"]
     user = "postgres"
     ports = (15432, 15499)
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
+    variable = "POSTGRES"
+    releases = {"15": "15.10.0", "12": "12.22.0", "17": "17.2.0"}
+    CPUS = {"x86_64": "amd64", "aarch64": "arm64v8"}
 
     def program(self, name: str) -> str:
         """Return the path of one of PostgreSQL's programs."""
-        return find_program(f"/usr/lib/postgresql/*/bin/{name}", name)
+        own = find_program(f"/usr/lib/postgresql/{self.version}/bin/{name}")
+        return own or str(self.programs / "bin" / name)
+
+    def is_of_the_machine(self) -> bool:
+        """Tell whether the machine has the wanted version."""
+        return not self.program("initdb").startswith(str(self.programs))
 
     def is_installed(self) -> bool:  # noqa: D102
-        return bool(self.program("initdb") and shutil.which("psql"))
+        users = {None, *(user.pw_name for user in pwd.getpwall())}
+        has_server = self.is_of_the_machine() or shutil.which("mvn")
+        return bool(has_server and shutil.which("psql") and self.run_as in users)
+
+    def get(self, folder: Path) -> None:  # noqa: D102
+        cpu = self.CPUS.get(platform.machine(), platform.machine())
+        artifact = f"io.zonky.test.postgres:embedded-postgres-binaries-linux-{cpu}"
+        copy_artifact(f"{artifact}:{self.releases[self.version]}", folder)
+        (jar,) = folder.glob("*.jar")  # with a tar of the programs
+        with zipfile.ZipFile(jar) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith(".txz"))
+            with tarfile.open(fileobj=archive.open(name), mode="r:xz") as programs:
+                programs.extractall(folder, filter="data")
+        jar.unlink()
 
     def prepare(self, port: int) -> None:  # noqa: D102
+        if not self.is_of_the_machine():
+            self.get_programs()
         lock = self.folder / "postmaster.pid"
         if lock.exists() and not processes.exists(int(lock.read_text().split()[0])):
             lock.unlink()  # a zombie that nobody reaps yet would count as alive
@@ -66,6 +98,8 @@ class OpenSearch(Server):
     packages = ["default-jre-headless", "maven"]
     user = "nobody"
     ports = (9211, 9299)  # the runner accepts no port above 9299
+    variable = "OPENSEARCH"
+    releases = {"2.19": "2.19.1", "2.17": "2.17.1", "2.3": "2.3.0"}
 
     def java(self) -> str:
         """Return a Java of version 17 or newer."""
@@ -80,28 +114,29 @@ class OpenSearch(Server):
     def is_installed(self) -> bool:  # noqa: D102
         return bool(self.java() and shutil.which("mvn"))
 
+    def plugins(self) -> dict[str, str]:
+        """Return what older runners lack, the class of each artifact.
+
+        The mapping of the vocabularies needs the type ``geo_shape``.
+        """
+        if self.version == "2.19":
+            return {}
+        geo = f"org.opensearch.plugin:geo:{self.releases[self.version]}"
+        return {geo: "org.opensearch.geo.GeoModulePlugin"}
+
+    def get(self, folder: Path) -> None:  # noqa: D102
+        release = f"-Dopensearch.release={self.releases[self.version]}"
+        copy_dependencies(HERE / "opensearch-pom.xml", folder, release)
+        for artifact in self.plugins():
+            copy_artifact(artifact, folder)
+
     def prepare(self, port: int) -> None:
-        """Copy the jars with Maven, and write the configuration of the node.
+        """Get the jars, and write the configuration of the node.
 
         Args:
             port: The node's port for HTTP.
-
-        Raises:
-            Failure: Maven failed.
         """
-        jars, log = DATA / "opensearch-jars", DATA / "maven.log"
-        if not jars.exists():
-            say("getting OpenSearch with Maven (53 MB, once)")
-            partial = DATA / "opensearch-jars.partial"
-            command = ["mvn", "-B", "-f", str(HERE / "opensearch-pom.xml")]
-            command += ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-            with log.open("w") as output:
-                run = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-                )
-            if run.returncode:
-                raise Failure(f"Maven failed, see {log}")
-            partial.rename(jars)
+        self.get_programs()
         configuration = self.folder / "node_1" / "config" / "opensearch.yml"
         configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text(
@@ -118,8 +153,10 @@ class OpenSearch(Server):
     def commands(self, port: int) -> list[list[str]]:  # noqa: D102
         # The runner adds the number of the node to the port.
         runner = "org.codelibs.opensearch.runner.OpenSearchRunner"
-        command = f"{self.java()} -Xms1g -Xmx1g -cp {DATA}/opensearch-jars/* {runner}"
+        command = f"{self.java()} -Xms1g -Xmx1g -cp {self.programs}/* {runner}"
         options = f"-clusterName kcworks -numOfNode 1 -baseHttpPort {port - 1}"
+        if plugins := self.plugins():
+            options += f" -pluginTypes {','.join(plugins.values())}"
         return [[*command.split(), *options.split(), "-basePath", str(self.folder)]]
 
     def uri(self, port: int) -> str:  # noqa: D102

@@ -10,6 +10,7 @@ For each service, the first of these that exists is used:
 2. a container of ``docker-services-cli``, when a Docker engine answers;
 3. a server of the project's own (Linux only): on 127.0.0.1, on a free port, with its
    data in a folder below the temporary folder. ``servers.py`` says how each starts.
+   ``POSTGRES`` and ``OPENSEARCH`` in the environment choose between versions.
 
 What is running is written to ``demo/.run/services.json``; nothing else is ever
 stopped. Messages go to standard error, so that the output of ``env`` can be evaluated.
@@ -75,8 +76,31 @@ def is_own(state: dict, service: str) -> bool:
     return not os.environ.get(VARIABLES[service]) and entry.get("kind") == "own"
 
 
+def check_versions(state: dict) -> None:
+    """Refuse to use a server of another version than the environment chooses.
+
+    Args:
+        state: The state.
+
+    Raises:
+        Failure: Such a server runs; with what to do.
+    """
+    for service, entry in state["services"].items():
+        server = SERVERS[service]
+        is_used = not os.environ.get(VARIABLES[service]) and (
+            entry["kind"] == "docker" or processes.is_running(entry)
+        )
+        if is_used and (runs := entry.get("version", "")) != server.version:
+            raise Failure(
+                f"{server.label} is wanted, but {runs or 'another version'} is running:"
+                f" end it with demo/services.py down, or choose it with"
+                f" {server.variable}={runs}"
+            )
+
+
 def up(state: dict) -> None:
     """Make every service answer; starts what does not run."""
+    check_versions(state)
     missing = [service for service in SERVERS if service not in addresses(state)]
     if missing and docker_can_serve(missing):
         docker_up(state, missing)
@@ -232,6 +256,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start what does not run")
+    commands.add_parser("versions", help="print which versions are chosen")
     commands.add_parser("status", help="print what runs; fails when nothing does")
     command = commands.add_parser("down", help="end what was started here")
     command.add_argument("--purge", action="store_true", help="remove the data, too")
@@ -254,6 +279,10 @@ def main() -> None:
         match arguments.command:
             case "up":
                 up(state)
+            case "versions":
+                for server in SERVERS.values():
+                    if server.releases:
+                        print(server.label)
             case "status":
                 print(json.dumps(state["services"], indent=2))
                 entries = state["services"].values()

@@ -103,20 +103,26 @@ use_instance() {
 }
 
 # instance_is_complete LINE: for the instance in use: made to its end, from the same
-# configuration, and the services still have its data.
+# requirements and configuration, on the same servers, which still have its data.
 instance_is_complete() {
   local database=${INVENIO_SQLALCHEMY_DATABASE_URI/+psycopg2/}
   [ "$(cat "$INVENIO_INSTANCE_PATH/.complete" 2>/dev/null)" = "$(instance_inputs "$1")" ] \
     && psql -XAtq -c 'SELECT count(*) FROM alembic_version' "$database" >/dev/null 2>&1
 }
 
-instance_inputs() { { echo "$1"; cat "$DEMO/invenio.cfg" "$DEMO/populate.py" "$PROJECT"/alembic/*.py; } | sha256sum; }
+instance_inputs() {
+  { line_requirements "$1"; services versions
+    cat "$DEMO/invenio.cfg" "$DEMO/populate.py" "$PROJECT"/alembic/*.py; } | sha256sum
+}
 
 # create_instance LINE NAME: makes the instance demo/.run/NAME/instance and uses it. A
 # complete one is kept, half of one is made anew. If the caller has a function
 # after_db_create, it runs right after the tables were made.
 create_instance() {
   local line=$1 name=$2
+  case $line-${OPENSEARCH:-} in
+    1[34]-2.3) fail "the mappings of InvenioRDM $line need OpenSearch 2.17 or 2.19" ;;
+  esac
   make_venv "$line"
   use_instance "$line" "$name"
   instance_is_complete "$line" && return

@@ -192,7 +192,7 @@ _COPIES = (
     """,
     """
     CREATE TEMPORARY TABLE copies ON COMMIT DROP AS
-    SELECT n, gen_random_uuid() AS id, gen_random_uuid() AS parent_id
+    SELECT n, md5(random()::text)::uuid AS id, md5(random()::text)::uuid AS parent_id
     FROM generate_series(1, :count) AS n
     """,
     """

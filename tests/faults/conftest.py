@@ -9,6 +9,7 @@ from pathlib import Path
 import clients
 import common
 import faults
+import machine
 import pytest
 import server
 import servers
@@ -48,7 +49,7 @@ def own_folder():
     patch = pytest.MonkeyPatch()
     with tempfile.TemporaryDirectory(prefix="kcworks-faults-") as name:
         os.chmod(name, 0o711)
-        for module in (common, server, servers):
+        for module in (common, machine, server, servers):
             patch.setattr(module, "DATA", Path(name))
         yield Path(name)
     patch.undo()
@@ -81,9 +82,17 @@ class OwnServer:
         self._server.ctl(*arguments)
 
 
+def use_shared_programs(service: str) -> None:
+    """Spare Maven for what the shared servers have got already."""
+    name = servers.SERVERS[service].programs.name
+    if (SHARED_DATA / name).exists():
+        (common.DATA / name).symlink_to(SHARED_DATA / name)
+
+
 @pytest.fixture(scope="session")
 def own_postgresql(own_folder):
     """A PostgreSQL that a test may kill."""
+    use_shared_programs("postgresql")
     own = OwnServer("postgresql")
     own.start()
     yield own
@@ -102,9 +111,7 @@ def own_rabbitmq(own_folder):
 @pytest.fixture(scope="session")
 def own_opensearch(own_folder):
     """An empty OpenSearch that a test may kill or make sick."""
-    jars = SHARED_DATA / "opensearch-jars"
-    if jars.exists():
-        (own_folder / "opensearch-jars").symlink_to(jars)
+    use_shared_programs("opensearch")
     own = OwnServer("opensearch")
     own.start()
     yield own
@@ -120,13 +127,13 @@ def own_search(app, own_opensearch):
 
 
 @pytest.fixture
-def elsewhere(app, engine, own_postgresql):
+def elsewhere(app, own_postgresql):
     """A filled instance whose database is on a server that a test may kill."""
     name = "elsewhere"
     clients.drop_database(own_postgresql.uri, name)
     clients.create_database(own_postgresql.uri, name)
     uri = clients.database_uri(own_postgresql.uri, name)
-    faults.copy_tables(engine, uri)
+    faults.make_tables(uri)
     instance = Instance(create_engine(uri))
     instance.empty_queues()
     faults.fill(instance)

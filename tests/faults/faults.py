@@ -8,7 +8,6 @@ is a forked process that has the loaded application but connections of its own.
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from celery import current_app as celery_app
 from invenio_db import db
 from invenio_search import current_search
 from kombu import Producer, pools
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 
 from kcworks_migrations.reindex import INDEXER_OF_KIND
 
@@ -230,6 +229,13 @@ def other_connection(instance):
     return connection
 
 
+def end_backend(instance, pid: int) -> None:
+    """End a connection of somebody else, and wait until it is gone."""
+    instance.execute("SELECT pg_terminate_backend(:pid)", pid=pid)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"
+    wait_until(lambda: not instance.scalar(count, pid=pid), "a connection has ended")
+
+
 def fill(instance, records: int = 300, communities: int = 6) -> None:
     """Insert rows of which the oldest of a group is in the first batch.
 
@@ -302,19 +308,16 @@ def check_queued(instance) -> None:
         assert changed <= set(instance.queued(INDEXER_OF_KIND[kind])), kind
 
 
-def copy_tables(engine, uri: str) -> None:
-    """Copy the tables of a database to another, without their rows."""
-    dumped = subprocess.run(
-        ["pg_dump", "--schema-only", "--no-owner", plain_uri(engine)],
-        capture_output=True,
-        check=True,
-    )
-    subprocess.run(
-        ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", uri],
-        input=dumped.stdout,
-        capture_output=True,
-        check=True,
-    )
+def make_tables(uri: str) -> None:
+    """Make all tables of an instance in an empty database, as `invenio db create`.
+
+    Not with pg_dump, which refuses a server that is newer than itself.
+    """
+    engine = create_engine(uri)
+    db.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
+    engine.dispose()
 
 
 def plain_uri(engine) -> str:

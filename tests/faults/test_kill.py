@@ -19,6 +19,7 @@ from faults import (
     at_message,
     check_ledger,
     check_queued,
+    end_backend,
     fill,
     forget_runs,
     kill_this_process,
@@ -212,7 +213,7 @@ def test_apply_killed_when_it_comes_back_to_held_rows(world, when, is_held):
     def release(connection) -> None:
         if not is_held:
             pid = holder.info.backend_pid
-            world.instance.execute("SELECT pg_terminate_backend(:pid, 9999)", pid=pid)
+            end_backend(world.instance, pid)
 
     def work() -> None:
         with (

@@ -280,9 +280,7 @@ def test_right_on_the_column_alone_is_enough(look, role, instance):
 def empty_database(instance):
     """A database of the same server without any table; its engine."""
     name = instance.scalar("SELECT current_database()") + "_empty"
-    with statements(
-        instance, f'CREATE DATABASE "{name}"', f'DROP DATABASE "{name}" WITH (FORCE)'
-    ):
+    with statements(instance, f'CREATE DATABASE "{name}"', f'DROP DATABASE "{name}"'):
         engine = create_engine(instance.engine.url.set(database=name))
         yield engine
         engine.dispose()
