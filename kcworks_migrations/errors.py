@@ -31,6 +31,8 @@ from typing import IO, Any
 
 import click
 
+from .output import is_terminal, unfailing
+
 WIDTH = 80
 
 
@@ -49,10 +51,11 @@ class CreatedDatesError(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message: one line in a log, whole words on a terminal."""
         message = f"Error: {self.format_message()}"
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             lines = [line for part in message.split("\n") for line in wrapped(part)]
             message = "\n".join(lines)
-        click.echo(message, file=file or sys.stderr)
+        with unfailing():
+            click.echo(message, file=file or sys.stderr)
 
 
 class LegacyDateError(CreatedDatesError):

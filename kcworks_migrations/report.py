@@ -15,6 +15,7 @@ import click
 
 from .dates import show
 from .ledger import Restoration
+from .output import echo, is_terminal, unfailing
 from .rules import REASONS, Change, Decision, Problem
 from .summary import Summary, summary_lines
 
@@ -25,7 +26,10 @@ logger.addHandler(logging.NullHandler())
 
 
 class Reporter:
-    """Prints and logs how a run goes: a bar on a terminal, plain lines elsewhere."""
+    """Prints and logs how a run goes: a bar on a terminal, plain lines elsewhere.
+
+    What can't be told fails no run.
+    """
 
     gives_notice = True
     """Whether the end of the run is told to who asked for it in the settings."""
@@ -48,17 +52,18 @@ class Reporter:
         self._on_progress = on_progress
         self._noun = ""
         self._bar: Any = None
-        self._has_terminal = sys.stderr.isatty()
+        self._has_terminal = is_terminal(sys.stderr)
         self._total = self._done = self._first = self._batches = 0
         self._began = 0.0
 
+    @unfailing()
     def line(self, message: str, level: int = logging.INFO) -> None:
         """Log a line and print it on standard error."""
         logger.log(level, message)
         if self._bar is not None:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            echo("\r\x1b[K", err=True, nl=False)
         label = "" if level == logging.INFO else f"{logging.getLevelName(level)}: "
-        click.echo(label + message, err=True)
+        echo(label + message, err=True)
 
     @contextmanager
     def progress(self, noun: str, total: int, done: int) -> Generator[None]:
@@ -79,13 +84,18 @@ class Reporter:
             item_show_func=lambda _: self._pace().lstrip(", "),
             width=20,
         )
-        with bar as self._bar:
+        self._bar = bar
+        with unfailing():
+            bar.__enter__()
             bar.update(done)
-            try:
-                yield
-            finally:
-                self._bar = None
+        try:
+            yield
+        finally:
+            self._bar = None
+            with unfailing():
+                bar.__exit__(None, None, None)
 
+    @unfailing()
     def batch(self, noun: str, rows: int, batch_size: int) -> None:
         """Show that a batch is about to be worked on."""
         self._batches += 1
@@ -100,6 +110,7 @@ class Reporter:
         else:
             logger.info(message)
 
+    @unfailing()
     def advance(self, rows: int) -> None:
         """Show that rows are done; never more than were announced."""
         rows = min(rows, self._total - self._done)
@@ -127,6 +138,7 @@ class Reporter:
             return ""
         return f", {progress['rate']:.0f} a second, {left:.0f} s left"
 
+    @unfailing()
     def decisions(
         self, kind: str, decisions: list[Decision], is_dry_run: bool = False
     ) -> None:
@@ -147,6 +159,7 @@ class Reporter:
             else:
                 self._detail(f"Skipped {kind} {d.label} ({type(d).__name__})")
 
+    @unfailing()
     def restorations(self, kind: str, restorations: list[Restoration]) -> None:
         """Log each restored row of a batch that was committed."""
         if self._is_verbose or logger.isEnabledFor(logging.DEBUG):
@@ -162,12 +175,13 @@ class Reporter:
         else:
             logger.debug(message)
 
+    @unfailing()
     def end(self, summary: Summary) -> None:
         """Print the end of a run on standard output, with the next safe command."""
         if self._is_json:
-            click.echo(json.dumps(summary.as_dict(), indent=2, default=str))
+            echo(json.dumps(summary.as_dict(), indent=2, default=str))
         else:
-            click.echo("\n".join(summary_lines(summary)))
+            echo("\n".join(summary_lines(summary)))
 
 
 class LogReporter(Reporter):

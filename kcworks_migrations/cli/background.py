@@ -4,11 +4,10 @@
 
 from typing import Any
 
-import click
 from celery import current_app as celery_app
 from celery import uuid
 
-from .. import broker
+from .. import broker, output
 from ..config import Options
 from ..errors import TasksNotQueuedError
 from ..rules import escape
@@ -91,7 +90,8 @@ def echo(ids: dict[str, str], is_json: bool) -> None:
         "running": f"{COMMAND} stop",
     }
     if is_json:
-        echo_json({"tasks": ids, "follow": follow, "stop": stop})
+        with output.unfailing():
+            echo_json({"tasks": ids, "follow": follow, "stop": stop})
         return
     lines = [f"Queued the {name}: task {id}" for name, id in ids.items()]
     if len(ids) > 1:
@@ -101,7 +101,7 @@ def echo(ids: dict[str, str], is_json: bool) -> None:
     lines += ["Stop the one that runs, after its batch:", f"  {stop['running']}"]
     lines.append("Drop what has not begun:")
     lines += [f"  {CELERY} control revoke \\", *_continued(list(ids.values()))]
-    click.echo("\n".join(lines))
+    output.echo("\n".join(lines))
 
 
 def _continued(ids: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..errors import NotConfirmedError
+from ..output import echo
 from ..summary import Summary
 
 
@@ -25,7 +26,7 @@ def ask(what: str, question: str, is_answered: bool) -> None:
         UsageError: There is nobody to ask.
         NotConfirmedError: The answer was no.
     """
-    click.echo(what, err=True)
+    echo(what, err=True)
     if is_answered:
         return
     if not sys.stdin.isatty():

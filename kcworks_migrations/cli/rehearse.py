@@ -9,6 +9,7 @@ from invenio_db import db
 
 from ..config import options_from
 from ..interrupt import interrupt
+from ..output import echo, unfailing
 from ..rehearse import Rehearsal
 from ..rehearse import rehearse as do_rehearse
 from ..report import Reporter
@@ -51,9 +52,10 @@ def rehearse(limit: int, is_json: bool, yes: bool) -> None:
             db.engine, options, limit, Reporter(options.verbose), asked.check
         )
     if is_json:
-        echo_json(result.as_dict())
+        with unfailing():
+            echo_json(result.as_dict())
     else:
-        click.echo("\n".join(_lines(result)))
+        echo("\n".join(_lines(result)))
     click.get_current_context().exit(1 if result.wrong else 0)
 
 

@@ -15,6 +15,7 @@ from ..drain import Drained, drain
 from ..errors import ReindexingStoppedError
 from ..health import Gate
 from ..interrupt import interrupt
+from ..output import echo
 from ..report import Reporter
 from ..summary import counted
 
@@ -70,20 +71,20 @@ def reindex(is_again: bool, is_drained: bool, is_json: bool) -> None:
             "left": drained.left,
             "error": error,
         }
-        click.echo(json.dumps(document, indent=2))
+        echo(json.dumps(document, indent=2))
     else:
-        click.echo(
+        echo(
             f"{counted(sent.sent, 'document')} queued,"
             f" {counted(sent.waiting, 'change')} waiting."
         )
         if is_drained and not sent.error:
             left = "unknown" if drained.left is None else drained.left
-            click.echo(
+            echo(
                 f"{counted(drained.indexed, 'document')} indexed, {drained.refused}"
                 f" refused; messages left in the queues: {left}."
             )
             if drained.refused:
-                click.echo("The log of the instance names the refused ones.")
+                echo("The log of the instance names the refused ones.")
     if error or sent.waiting:
         raise ReindexingStoppedError(error or "changes wait", is_drained)
     click.get_current_context().exit(1 if drained.refused else 0)

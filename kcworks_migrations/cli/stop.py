@@ -12,6 +12,7 @@ from invenio_db import db
 from .. import ledger
 from ..config import options_from
 from ..database import opened
+from ..output import echo
 
 LOOK_SECONDS = 0.5
 
@@ -31,17 +32,17 @@ def stop() -> None:
     """  # noqa: D301 - click reads the escape
     with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
         if not d.transaction(d.lock_holder):
-            click.echo("No run is at work.")
+            echo("No run is at work.")
             return
         run_id = d.transaction(ledger.request_stop, d)
         if run_id is None:
-            click.echo("Something else holds the lock, which ends by itself; waiting.")
+            echo("Something else holds the lock, which ends by itself; waiting.")
         else:
-            click.echo(f"Run {run_id} was asked to stop; waiting for its batch to end.")
+            echo(f"Run {run_id} was asked to stop; waiting for its batch to end.")
         while d.transaction(d.lock_holder):
             time.sleep(LOOK_SECONDS)
         ended = run_id and d.transaction(ledger.status_of, d, run_id)
     if ended == "interrupted":
-        click.echo(f"Run {run_id} has stopped; the same command goes on with it.")
+        echo(f"Run {run_id} has stopped; the same command goes on with it.")
     elif run_id:
-        click.echo(f"Run {run_id} has ended: {ended}.")
+        echo(f"Run {run_id} has ended: {ended}.")

@@ -19,6 +19,7 @@ from .. import ledger, migration, plan, queries
 from ..config import Options, options_from
 from ..database import opened
 from ..dates import show
+from ..output import echo
 from ..report import Reporter
 from ..rules import escape
 from . import background as in_background
@@ -211,7 +212,7 @@ def _since_the_last_run(options: Options) -> Options:
         said = (
             "No succeeded run of the same options to build on: looking at everything."
         )
-    click.echo(said, err=True)
+    echo(said, err=True)
     return replace(options, since=since)
 
 
