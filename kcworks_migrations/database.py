@@ -11,7 +11,12 @@ from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from . import queries
-from .errors import DatabaseFailedError, InstanceError, RunInProgressError
+from .errors import (
+    DatabaseFailedError,
+    InstanceError,
+    RunInProgressError,
+    SessionLostError,
+)
 from .rules import escape
 
 T = TypeVar("T")
@@ -29,6 +34,15 @@ LOCK_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 TABLES_REVISION = "a94c06be7d15"
 """The revision that makes the tables of this package, and changes no date."""
 
+POOLED = (
+    "The database is reached through a pooler in transaction mode, which can't keep the"
+    " lock of a run."
+)
+UNPOOL = (
+    "SQLALCHEMY_DATABASE_URI must have the address of PostgreSQL itself, or of a pool"
+    " in session mode."
+)
+
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
 
@@ -41,6 +55,8 @@ class Database:
         self._connection = connection
         self._lock_timeout = f"{lock_timeout_seconds}s"
         self._column_types: dict[str, str] = {}
+        self._locking_pid: int | None = None
+        """The server's process that holds the lock of the run."""
 
     def transaction(
         self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -58,12 +74,17 @@ class Database:
         Raises:
             OperationalError: The lock was still held at the last try, or the
                 database failed.
+            SessionLostError: The transaction is not on the session with the lock.
         """
         pauses = iter(PAUSES_SECONDS)
         while True:
             try:
                 with self._connection.begin():
-                    self.execute(queries.SET_LOCALS, lock_timeout=self._lock_timeout)
+                    pid = self.execute(
+                        queries.SET_LOCALS, lock_timeout=self._lock_timeout
+                    ).scalar_one()
+                    if self._locking_pid not in (None, pid):
+                        raise SessionLostError(self._locking_pid)
                     return work(*args, **kwargs)
             except OperationalError as error:
                 pause = next(pauses, None)
@@ -100,6 +121,38 @@ class Database:
     def lock_holder(self) -> int | None:
         """Give the database's process that holds the lock of this package, if any."""
         return self.execute(queries.SELECT_LOCK_HOLDER, key=LOCK_KEY).scalar()
+
+    def try_lock(self) -> bool:
+        """Try to get the lock of this package, in a transaction.
+
+        Returns:
+            Whether this session has it now.
+
+        Raises:
+            InstanceError: A pooler shares this session with somebody who has the lock:
+                PostgreSQL would give it to the same session once more.
+        """
+        pid = self.execute(queries.SELECT_BACKEND_PID).scalar_one()
+        if self.lock_holder() == pid:
+            raise InstanceError(POOLED, UNPOOL)
+        if self.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar_one():
+            self._locking_pid = pid
+        return self._locking_pid is not None
+
+    def is_pooled(self) -> bool:
+        """Tell whether a pooler gives each transaction a session of its choice.
+
+        Returns:
+            Whether two connections have the same process of the server: a pooler gives
+            the second that of the first, which is idle.
+        """
+        engine, pids = self._connection.engine, []
+        with engine.connect() as first, engine.connect() as second:
+            for connection in (first, second):
+                transaction = connection.begin()
+                pids.append(connection.execute(queries.SELECT_BACKEND_PID).scalar())
+                transaction.rollback()
+        return pids[0] == pids[1]
 
     def close(self) -> None:
         """Close the connection for good instead of giving it back to the pool."""
@@ -181,12 +234,12 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     A killed process leaves nothing behind: the lock goes with its connection.
 
     Raises:
+        InstanceError: A pooler can't keep the lock, or a table is absent.
         RunInProgressError: Another run holds the lock.
     """
     with opened(engine, lock_timeout_seconds) as database:
-
-        def lock() -> bool:
-            return database.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar_one()
+        if database.is_pooled():
+            raise InstanceError(POOLED, UNPOOL)
 
         def running() -> Any:
             found = database.execute(queries.SELECT_RUNNING, key=LOCK_KEY).first()
@@ -196,7 +249,7 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             # The server needs a moment to free the lock of a connection that was cut.
             for pause in (0, *LOCK_PAUSES_SECONDS):
                 time.sleep(pause)
-                if database.transaction(lock):
+                if database.transaction(database.try_lock):
                     break
             else:
                 raise RunInProgressError(*database.transaction(running))

@@ -12,6 +12,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── ServiceFailedError         OpenSearch or the broker failed, beside a run
     ├── PlanError                  a frozen plan does not fit the present
     ├── RunInProgressError         another run holds the lock
+    ├── SessionLostError           a pooler has moved a run to another session
     ├── LaterRunsError             later runs changed rows of the run again
     ├── RehearsalFailedError       a rehearsal could not be ended as one
     ├── RehearsalOvertakenError    another run began while one was at work
@@ -130,6 +131,20 @@ class RunInProgressError(CreatedDatesError):
             f"Another run is at work: {who} holds the lock. Nothing was changed: wait "
             "until it has ended (invenio kcworks-created-dates status), then run the "
             "same command again."
+        )
+
+
+class SessionLostError(CreatedDatesError):
+    """A pooler has moved a run to another session of the database than its lock's."""
+
+    def __init__(self, locking_pid: int | None) -> None:
+        """Name the server's process that keeps the lock."""
+        super().__init__(
+            "The run was ended: a pooler in transaction mode has moved it to another"
+            " session of the database than the one with its lock. What was committed is"
+            f" saved. Free the lock with `SELECT pg_terminate_backend({locking_pid})`,"
+            " give SQLALCHEMY_DATABASE_URI the address of PostgreSQL itself, and run"
+            " the same command again."
         )
 
 

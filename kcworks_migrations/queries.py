@@ -55,13 +55,16 @@ def for_table(query: str, table: str, column_type: str) -> TextClause:
 # Local to the transaction, so PostgreSQL itself puts both back at its end, whatever
 # the end is. UTC makes the driver hand out UTC instants.
 SET_LOCALS = text(
-    "SELECT set_config('lock_timeout', :lock_timeout, true),"
+    "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
     " set_config('TimeZone', 'UTC', true)"
 )
 
 # Held by the session that does the work: it goes with the connection, so a killed run
 # leaves no lock, and a run that lost its connection can't go on without it.
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
+
+# The server's process that answers; a pooler may give each transaction another one.
+SELECT_BACKEND_PID = text("SELECT pg_backend_pid()")
 
 # The view has the locks of all databases of the server, and a copy of a database has
 # the same numbers for its tables.

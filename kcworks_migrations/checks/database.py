@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import queries
 from ..config import Options
-from ..database import Database, said_by
+from ..database import POOLED, UNPOOL, Database, said_by
 from ..dates import show
 from ..errors import DatabaseFailedError
 from ..rules import escape
@@ -96,6 +96,8 @@ def server(database: ReadOnly, options: Options) -> Iterable[Line]:
         yield stop("database", fact, todo)
     else:
         yield fine("database", f"{fact}.")
+    if database.is_pooled():
+        yield stop("pooler", POOLED, UNPOOL)
     zone = f"Sessions begin with {found.time_zone}; any is fine."
     yield fine("time_zone", zone)
     if 0 < found.statement_timeout_seconds < SHORT_STATEMENT_SECONDS:
