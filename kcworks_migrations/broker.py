@@ -22,6 +22,17 @@ class BrokerRefusedError(Exception):
     """The broker refused messages or did not confirm them in time."""
 
 
+class BrokerAddressError(OSError):
+    """The address of the broker can't be read."""
+
+    def __init__(self) -> None:
+        """Leave the address out: what is read of it may be a part of the password."""
+        super().__init__(
+            "the broker's address can't be read; in its password, characters such as"
+            " / @ : must be written as %2F %40 %3A"
+        )
+
+
 class Publisher:
     """Sends ids through one channel and waits for the broker's confirmation."""
 
@@ -112,12 +123,18 @@ def connected(
     Args:
         timeout_seconds: How long the broker may take for each answer.
         **more: Options of the transport.
+
+    Raises:
+        BrokerAddressError: There is no connection to open.
     """
     options = dict(celery_app.conf.broker_transport_options or {})
     options |= {"max_retries": 1, "interval_start": 0.2, "interval_max": 1, **more}
-    connection = celery_app.connection_for_write(
-        connect_timeout=timeout_seconds, transport_options=options, heartbeat=0
-    )
+    try:
+        connection = celery_app.connection_for_write(
+            connect_timeout=timeout_seconds, transport_options=options, heartbeat=0
+        )
+    except ValueError:
+        raise BrokerAddressError from None
     if connection.transport.driver_type == "amqp":
         # A broker out of memory or disk stops reading, a frozen one answers nothing:
         # a socket would wait for ever.
@@ -152,10 +169,7 @@ def queued_messages(connection: Any) -> dict[str, int]:
 
 def is_of_broker(error: Exception) -> bool:
     """Tell whether it is the broker that failed."""
+    if isinstance(error, BrokerRefusedError | OperationalError | OSError):
+        return True
     transport = celery_app.connection_for_write().transport
-    return isinstance(
-        error,
-        (BrokerRefusedError, OperationalError, OSError)
-        + transport.connection_errors
-        + transport.channel_errors,
-    )
+    return isinstance(error, transport.connection_errors + transport.channel_errors)

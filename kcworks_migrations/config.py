@@ -176,7 +176,7 @@ def options_from(config: Mapping[str, Any]) -> Options:
     for name in config:
         if name.startswith(PREFIX) and name not in known:
             wanted = "left out: there is no such setting, only " + ", ".join(known)
-            raise SettingError(name, config[name], wanted)
+            raise SettingError(name, "...", wanted)  # it may be a secret
     values = _values(config)
     for name in ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD"):
         if not isinstance(values[name], str) or not values[name].strip():
@@ -209,7 +209,7 @@ class Notices:
     """Who is told when a run has ended, checked."""
 
     recipients: tuple[str, ...]
-    webhook_url: str | None
+    webhook_url: str | None = field(repr=False)
     webhook_secret: str = field(repr=False)
     webhook_timeout_seconds: int
 
@@ -221,7 +221,7 @@ def notices_from(config: Mapping[str, Any]) -> Notices:
         The settings.
 
     Raises:
-        SettingError: One of them can't be used; its text never has the secret.
+        SettingError: One of them can't be used; its text has neither URL nor secret.
     """
     values = _values(config)
     recipients, url = values["NOTICE_RECIPIENTS"], values["WEBHOOK_URL"]
@@ -233,7 +233,7 @@ def notices_from(config: Mapping[str, Any]) -> Notices:
     if url is not None and not (
         isinstance(url, str) and url.startswith(("https://", "http://"))
     ):
-        raise SettingError(PREFIX + "WEBHOOK_URL", url, "an URL of http or https")
+        raise SettingError(PREFIX + "WEBHOOK_URL", "...", "an URL of http or https")
     secret = values["WEBHOOK_SECRET"]
     if secret is not None and not (isinstance(secret, str) and secret):
         raise SettingError(PREFIX + "WEBHOOK_SECRET", "...", "a text, or left out")

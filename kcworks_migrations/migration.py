@@ -278,10 +278,11 @@ def _find_so_far(database: Database, summary: Summary) -> None:
 
 
 def _lock_holders(database: Database) -> str:
-    """Say who holds a whole table, since when, and with which statement."""
+    """Say who holds a whole table, since when, and how to see its statement."""
     holders = [
-        f"process {pid} holds the table since {show(since)} with: {escape(query, 100)}"
-        for pid, since, query in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS)
+        f"process {pid} ({escape(name, 60) or 'no application name'}) holds the table"
+        f" since {show(since)}: `{queries.HOW_TO_SEE_STATEMENT.format(pid=pid)}`"
+        for pid, name, since in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS)
     ]
     return "; ".join(holders) or "whoever held the table has ended since"
 

@@ -11,8 +11,10 @@ import hmac
 import json
 import logging
 import socket
+import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 import requests
 from blinker import signal
@@ -46,6 +48,19 @@ RETRIES = Retry(
     raise_on_status=False,
     respect_retry_after_header=False,  # it could be hours
 )
+
+
+class WebhookError(Exception):
+    """Nobody took the document; the text has the host alone, not the URL."""
+
+    def __init__(self, url: str, said: str) -> None:
+        """Leave out the rest of the URL, which may be a secret."""
+        where = "the URL"
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            where = f"{parts.scheme}://{parts.hostname}"
+        super().__init__(f"{where}: {said}")
+
 
 _templates = Environment(
     loader=PackageLoader("kcworks_migrations"), autoescape=select_autoescape()
@@ -95,29 +110,63 @@ def _send_webhook(summary: Summary, settings: Notices) -> None:
     """Post the summary; a redirect is not followed, it could lead anywhere.
 
     Raises:
-        RequestException: Nobody took it.
+        WebhookError: Nobody took it.
     """
     if not settings.webhook_url:
         return
     document = {"subject": subject_of(summary)} | summary.as_dict()
     body = json.dumps(document, default=str).encode()
     digest = hmac.new(settings.webhook_secret.encode(), body, hashlib.sha256)
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-        answer = session.post(
-            settings.webhook_url,
-            data=body,
-            headers={
-                "Content-Type": "application/json",
-                SIGNATURE_HEADER: f"sha256={digest.hexdigest()}",
-            },
-            timeout=settings.webhook_timeout_seconds,
-            allow_redirects=False,
-            stream=True,  # the status is all that is read
-        )
+    try:
+        with requests.Session() as session, _without_log_of_urls():
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+            answer = session.post(
+                settings.webhook_url,
+                data=body,
+                headers={
+                    "Content-Type": "application/json",
+                    SIGNATURE_HEADER: f"sha256={digest.hexdigest()}",
+                },
+                timeout=settings.webhook_timeout_seconds,
+                allow_redirects=False,
+                stream=True,  # the status is all that is read
+            )
+    except Exception as error:
+        raise WebhookError(settings.webhook_url, _without_url(error)) from None
     if not answer.ok or answer.is_redirect:
-        raise requests.RequestException(f"the answer was {answer.status_code}")
+        said = f"the answer was {answer.status_code}"
+        raise WebhookError(settings.webhook_url, said)
+
+
+def _without_url(error: Exception) -> str:
+    """Name an error of requests and what the system said; its text has the URL."""
+    name = type(error).__name__
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"{name}, {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    return name
+
+
+@contextmanager
+def _without_log_of_urls() -> Generator[None]:
+    """Keep urllib3 from logging, in this thread, each request with its URL."""
+    thread = threading.get_ident()
+    names = ("urllib3.connectionpool", "urllib3.util.retry")
+    logs = [logging.getLogger(name) for name in names]
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    for log in logs:
+        log.addFilter(is_of_another)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(is_of_another)
 
 
 def _send_mail(summary: Summary, settings: Notices) -> None:

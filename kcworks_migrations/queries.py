@@ -78,9 +78,10 @@ _LOCK_HOLDER = (
 )
 SELECT_LOCK_HOLDER = text(_LOCK_HOLDER)
 
-# Who has a lock on a whole table that keeps others from changing its rows.
+# Who has a lock on a whole table that keeps others from changing its rows. What others
+# execute may hold secrets, so that it is told nobody, here and below.
 SELECT_TABLE_LOCK_HOLDERS = text(f"""
-SELECT DISTINCT a.pid, a.xact_start, a.query
+SELECT DISTINCT a.pid, a.application_name, a.xact_start
 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.granted AND a.pid <> pg_backend_pid() AND {_OF_THIS_DATABASE}
   AND l.relation IN (to_regclass('rdm_records_metadata'),
@@ -89,6 +90,7 @@ WHERE l.granted AND a.pid <> pg_backend_pid() AND {_OF_THIS_DATABASE}
                  'AccessExclusiveLock')
 ORDER BY a.xact_start LIMIT 3
 """)
+HOW_TO_SEE_STATEMENT = "SELECT query FROM pg_stat_activity WHERE pid = {pid}"
 
 SELECT_COLUMN_TYPE = text(
     "SELECT format_type(atttypid, NULL) FROM pg_attribute"
@@ -781,7 +783,7 @@ HAS_SUCCEEDED_RUN = text(
 # These locks on a table mean that the transaction has locked or changed rows of it,
 # which stay locked until its end.
 SELECT_LONG_TRANSACTIONS = text(f"""
-SELECT a.pid, a.xact_start, a.state, a.query, EXISTS (
+SELECT a.pid, a.application_name, a.xact_start, a.state, EXISTS (
     SELECT FROM pg_locks AS l
     WHERE l.pid = a.pid AND l.granted AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
       AND {_OF_THIS_DATABASE}

@@ -187,16 +187,18 @@ def other_runs(database: ReadOnly, options: Options) -> Iterable[Line]:
 def locks(database: ReadOnly, options: Options) -> Iterable[Line]:
     """Look for what would keep the upgrade from the tables, or from some rows."""
     lines = []
-    for pid, since, query in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS):
+    for pid, name, since in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS):
         lines.append(
             stop(
                 "locks",
-                f"Process {pid} has locked a whole table since {show(since)} with:"
-                f" {escape(query, 100)}",
-                f"Wait for its end, or end it: `SELECT pg_terminate_backend({pid})`.",
+                f"Process {pid} ({escape(name, 60) or 'no application name'}) has"
+                f" locked a whole table since {show(since)}.",
+                f"See what it does: `{queries.HOW_TO_SEE_STATEMENT.format(pid=pid)}`."
+                " Wait for its end, or end it:"
+                f" `SELECT pg_terminate_backend({pid})`.",
             )
         )
-    for pid, since, state, query, has_rows in database.execute(
+    for pid, name, since, state, has_rows in database.execute(
         queries.SELECT_LONG_TRANSACTIONS, seconds=LONG_TRANSACTION_SECONDS
     ):
         what = "holds rows" if has_rows else "is open"
@@ -208,9 +210,11 @@ def locks(database: ReadOnly, options: Options) -> Iterable[Line]:
         lines.append(
             warning(
                 "transactions",
-                f"A transaction of process {pid} ({state}) {what} since {show(since)}:"
-                f" {escape(query, 100)}",
-                todo,
+                f"A transaction of process {pid} ({state},"
+                f" {escape(name, 60) or 'no application name'}) {what}"
+                f" since {show(since)}.",
+                f"{todo} See what it does:"
+                f" `{queries.HOW_TO_SEE_STATEMENT.format(pid=pid)}`.",
             )
         )
     for gid, prepared in database.execute(queries.SELECT_PREPARED_TRANSACTIONS):

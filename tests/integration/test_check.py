@@ -339,9 +339,11 @@ def test_long_transaction_is_a_warning_that_tells_whether_it_holds_rows(
     assert levels(look("transactions")) == ["fine"]
     monkeypatch.setattr(database_checks, "LONG_TRANSACTION_SECONDS", 0)
     with other_connection(filled) as other:
-        other.cursor().execute("SELECT 1")
+        other.cursor().execute("SELECT 'secret'")
         (line,) = look("transactions")
         assert line.level == "warning" and " is open since " in line.fact
+        assert "secret" not in str(line)
+        assert "`SELECT query FROM pg_stat_activity WHERE pid = " in line.what_to_do
         other.cursor().execute("SELECT FROM rdm_records_metadata FOR UPDATE")
         (line,) = look("transactions")
         assert " holds rows since " in line.fact

@@ -6,20 +6,24 @@ import email.policy
 import hashlib
 import hmac
 import json
+import logging
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from aiosmtpd.controller import Controller
+from faults import broker_at, other_connection
+from flask import current_app
 from sqlalchemy import text
 
-from kcworks_migrations import notices, upgrade
+from kcworks_migrations import database, notices, upgrade
 from kcworks_migrations.errors import RunIncompleteError, RunInterruptedError
 
 LEGACY = "2016-02-29T13:11:39Z"
 SECRET = "between you and me"
 PREFIX = "KCWORKS_CREATED_DATES_"
+TOKEN = "T0K3N-of-a-chat"
 
 
 @pytest.fixture
@@ -264,3 +268,84 @@ def test_a_dry_run_tells_nobody(instance, inbox):
     instance.record(LEGACY)
     instance.upgrade(is_dry_run=True)
     assert not inbox
+
+
+# --- what is secret ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["refused", "404", "unreadable"])
+def test_a_webhook_that_fails_tells_its_host_alone(
+    instance, setting, hook, capsys, caplog, end
+):
+    caplog.set_level(logging.DEBUG)
+    host = f"127.0.0.1:{free_port()}"
+    if end == "404":
+        host = current_app.config[PREFIX + "WEBHOOK_URL"].split("/")[2]
+        hook[1].append(404)
+    elif end == "unreadable":
+        host = "[no-address"
+    setting(WEBHOOK_URL=f"http://works:{TOKEN}@{host}/{TOKEN}?key={TOKEN}")
+    instance.record(LEGACY)
+    assert instance.upgrade().status == "succeeded"
+    said = caplog.text + "".join(capsys.readouterr())
+    assert "The webhook was not sent" in said
+    assert TOKEN not in said
+    if end != "unreadable":
+        assert "http://127.0.0.1" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBHOOK_URL", f"hooks.example.org/{TOKEN}"),
+        ("WEBHOOK_URL", ["https://hooks.example.org/" + TOKEN]),
+        ("WEBHOOK_SECERT", TOKEN),  # misspelt
+    ],
+)
+def test_a_wrong_setting_keeps_its_secret(app, invoke, monkeypatch, name, value):
+    monkeypatch.setitem(app.config, PREFIX + name, value)
+    for command in (("update", "--yes"), ("check",), ("check", "--json")):
+        done = invoke(*command)
+        assert done.exit_code in (1, 2)
+        assert name in done.output
+        assert TOKEN not in done.output
+
+
+@pytest.mark.parametrize("uri", ["{}/x@127.0.0.1:1", "x@127.0.0.1:{}", "x@[{}"])
+def test_the_address_of_a_broker_keeps_its_password(instance, invoke, uri):
+    instance.record(LEGACY)
+    with broker_at("amqp://works:" + uri.format(TOKEN)):
+        commands = ("update --yes", "update --yes --background", "check --json")
+        done = {command: invoke(*command.split()) for command in commands}
+    said = [result.output + repr(result.exception) for result in done.values()]
+    assert TOKEN not in "".join([*said, instance.run().message])
+    assert [result.exit_code for result in done.values()] == [3, 3, 1]
+    assert instance.run().status == "succeeded"
+    assert "address" in instance.run().message
+
+
+def test_a_statement_of_another_session_is_told_nobody(
+    instance, invoke, inbox, hook, caplog, monkeypatch
+):
+    caplog.set_level(logging.DEBUG, "kcworks_migrations")
+    monkeypatch.setattr(database, "PAUSES_SECONDS", ())
+    monkeypatch.setitem(current_app.config, PREFIX + "LOCK_TIMEOUT_SECONDS", 1)
+    instance.record(LEGACY)
+    with other_connection(instance) as other:
+        other.cursor().execute("SET application_name = 'psql of somebody'")
+        other.cursor().execute(
+            f"LOCK TABLE rdm_records_metadata IN SHARE MODE; SELECT '{TOKEN}'"
+        )
+        pid = other.info.backend_pid
+        looked = [invoke("check"), invoke("check", "--json")]
+        done = invoke("update", "--yes")
+    assert (done.exit_code, instance.run().status) == (3, "errored")
+    looked += [done, invoke("status"), invoke("status", "--json")]
+    (mail,) = inbox
+    ((_, _, document),) = hook[0]
+    told = [instance.run().message, document.decode(), caplog.text]
+    told += [mail.get_body((kind,)).get_content() for kind in ("plain", "html")]
+    told += [result.output for result in looked]
+    assert TOKEN not in "".join(told)
+    assert f"process {pid} (psql of somebody) holds the table" in told[0]
+    assert f"SELECT query FROM pg_stat_activity WHERE pid = {pid}" in told[0]
