@@ -52,10 +52,13 @@ def for_table(query: str, table: str, column_type: str) -> TextClause:
 
 # --- the session ---------------------------------------------------------------------
 
-# Local to the transaction, so PostgreSQL itself puts both back at its end, whatever
-# the end is. UTC makes the driver hand out UTC instants.
+# Local to the transaction, so PostgreSQL itself puts all back at its end, whatever the
+# end is. UTC makes the driver hand out UTC instants. A statement that counts or reads
+# all rows takes as long as there are rows: a role's limit would fail each rerun, too.
+# A limit of idle transactions stays, which frees the rows of a run that is held up.
 SET_LOCALS = text(
     "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
+    " set_config('statement_timeout', '0', true),"
     " set_config('TimeZone', 'UTC', true)"
 )
 
@@ -737,9 +740,7 @@ SELECT_SERVER = text("""
 SELECT current_setting('server_version') AS version, current_user AS role,
        current_database() AS database, pg_is_in_recovery() AS is_standby,
        current_setting('default_transaction_read_only')::boolean AS is_read_only,
-       (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS time_zone,
-       (SELECT reset_val::bigint / 1000 FROM pg_settings
-        WHERE name = 'statement_timeout') AS statement_timeout_seconds
+       (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS time_zone
 """)
 # Rights on a column count where the whole table's are not given.
 SELECT_MISSING_RIGHTS = text("""

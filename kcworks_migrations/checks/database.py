@@ -28,9 +28,6 @@ STATEMENT_SECONDS = 5
 LONG_TRANSACTION_SECONDS = 60
 """From which age a transaction of somebody else is told."""
 
-SHORT_STATEMENT_SECONDS = 60
-"""Counting all rows may take longer than a time limit below this."""
-
 INSTANCE_TABLES = (*queries.TABLE_OF_KIND.values(), queries.DRAFTS, queries.MEMBERSHIPS)
 OUR_TABLES = tuple(
     f"kcworks_created_dates_{name}" for name in ("run", "backup", "problem")
@@ -100,13 +97,6 @@ def server(database: ReadOnly, options: Options) -> Iterable[Line]:
         yield stop("pooler", POOLED, UNPOOL)
     zone = f"Sessions begin with {found.time_zone}; any is fine."
     yield fine("time_zone", zone)
-    if 0 < found.statement_timeout_seconds < SHORT_STATEMENT_SECONDS:
-        yield warning(
-            "statement_timeout",
-            f"Statements are ended after {found.statement_timeout_seconds} s.",
-            "Counting the rows of a large table may need longer: raise"
-            " statement_timeout for the role during the upgrade.",
-        )
 
 
 def tables(database: ReadOnly, options: Options) -> Iterable[Line]:
