@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Marks the tests of known defects whose mechanism goes with the rebuild."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import pytest
 
 
@@ -24,3 +27,16 @@ def given(condition, what: str) -> None:
     """
     if not condition:
         raise RuntimeError(f"the test's setting is wrong: {what}")
+
+
+@contextmanager
+def preparing(what: str) -> Generator[None]:
+    """Fail for good where helpers that assert find the test's setting wrong.
+
+    Raises:
+        RuntimeError: Which no mark of `rebuild` expects.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        raise RuntimeError(f"the test's setting is wrong: {what}: {error}") from error
