@@ -5,15 +5,49 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.engine import Engine
+
 from . import queries
 from .config import Options, Since
-from .database import Database
+from .database import Database, opened
+from .errors import SettingError
 from .rules import CommunityRow, JsonValue, RecordRow, escape
 
 Row = RecordRow | CommunityRow
 
 LABEL_LIMIT = 255
 """Characters that are kept of a PID or a slug."""
+
+
+def check_filters(engine: Engine, options: Options) -> None:
+    """Refuse what would change other rows than was meant, before anything is touched.
+
+    Args:
+        engine: The engine of the instance's database.
+        options: What is asked for, by a command or a task.
+
+    Raises:
+        SettingError: The range of days is empty, or a row to leave alone is not there,
+            which is a slip of the pen.
+    """
+    filters = options.filters
+    first, last = filters.start_date, filters.end_date
+    if first and last and first > last:
+        wanted = f"no later than end_date, {last}"
+        raise SettingError("start_date", first.isoformat(), wanted)
+    if not filters.excluded:
+        return
+    timeout = options.lock_timeout_seconds
+    with opened(engine, timeout, needs_ledger=False) as database:
+        query, names = queries.SELECT_UNKNOWN_NAMES, list(filters.excluded)
+        found = database.transaction(database.execute, query, names=names)
+        unknown = found.scalars().all()
+    if unknown:
+        shown = [escape(name, 60) for name in unknown[:10]]
+        wanted = "the name of a record or community, each one"
+        if len(unknown) > len(shown):
+            wanted += f" ({len(unknown)} are not)"
+        raise SettingError("exclude", shown, wanted)
 
 
 class Scan:

@@ -31,6 +31,7 @@ from .errors import (
     RunInterruptedError,
     SettingError,
 )
+from .scan import check_filters
 from .task_result import TaskReporter, read_problems, result_of
 
 RETRY_PAUSES_SECONDS = (5, 10, 20, 40, 80, 160, *(300,) * 6)
@@ -86,6 +87,7 @@ def update_record_created_dates_task(
         end_date=_day("end_date", end_date),
     )
     options = replace(options, filters=filters)
+    _check_flags(incremental=incremental)
     if incremental:
         with opened(db.engine, options.lock_timeout_seconds) as database:
             since = database.transaction(ledger.base_of, database, options)
@@ -146,13 +148,18 @@ def _options(
         ("batch_size", batch_size, 100_000),
         ("limit", limit, None),
     ):
-        if value is not None and not 1 <= value <= (largest or value):
+        if value is not None and not (
+            type(value) is int and 1 <= value <= (largest or value)
+        ):
             wanted = f"from 1 to {largest}" if largest else "1 or more"
             raise SettingError(name, value, wanted)
-    if not isinstance(exclude, list | tuple | None):
+    if not isinstance(exclude, list | tuple | None) or not all(
+        isinstance(name, str) for name in exclude or ()
+    ):
         raise SettingError("exclude", exclude, "a list of PIDs, slugs or UUIDs")
     if not 0 <= delay <= 3600:
         raise SettingError("delay", delay, "from 0 to 3600 seconds")
+    _check_flags(dry_run=dry_run, verbose=verbose)
     return replace(
         options,
         kinds=(kind,),
@@ -165,9 +172,15 @@ def _options(
     )
 
 
+def _check_flags(**flags: object) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise SettingError(name, value, "True or False")
+
+
 def _day(name: str, value: str | None) -> date | None:
     try:
-        return datetime.strptime(value, "%Y-%m-%d").date() if value else None
+        return None if value is None else datetime.strptime(value, "%Y-%m-%d").date()
     except (ValueError, TypeError):
         raise SettingError(name, value, "a day such as 2016-02-29") from None
 
@@ -186,6 +199,7 @@ def _run(task: Task, options: Options) -> dict[str, Any]:
     """
     reporter = TaskReporter(task, options)
     try:
+        check_filters(db.engine, options)
         summary = migration.apply(
             db.engine, "celery", options, reporter, task.request.id
         )

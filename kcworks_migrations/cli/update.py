@@ -15,13 +15,13 @@ from flask.cli import with_appcontext
 from invenio_db import db
 
 from .. import dry_run as dry_running
-from .. import ledger, migration, plan, queries
+from .. import ledger, migration, plan
 from ..config import Options, options_from
 from ..database import opened
 from ..dates import show
 from ..output import echo
 from ..report import Reporter
-from ..rules import escape
+from ..scan import check_filters
 from . import background as in_background
 from .common import ask, exit_with
 
@@ -135,8 +135,6 @@ def update(
     """  # noqa: D301 - click reads the escapes
     if records_only and communities_only:
         raise click.UsageError("Use either --records-only or --communities-only.")
-    if start_date and end_date and start_date > end_date:
-        raise click.UsageError("--start-date lies after --end-date.")
     if save_plan and not dry_run:
         raise click.UsageError("--save-plan needs --dry-run.")
     if background and (plan_path or save_plan):
@@ -157,10 +155,11 @@ def update(
             options.filters,
             start_date=start_date and start_date.date(),
             end_date=end_date and end_date.date(),
-            excluded=_names_to_exclude(exclude, options) if exclude else frozenset(),
+            excluded=plan.read_names(exclude) if exclude else frozenset(),
             planned=plan.read(plan_path) if plan_path else None,
         ),
     )
+    check_filters(db.engine, options)
     if background:
         if not dry_run:
             ask("\n".join(_what_is_done(options)), "Go on?", yes)
@@ -175,30 +174,6 @@ def update(
         exit_with(summary)
     ask("\n".join(_what_is_done(options)), "Go on?", yes)
     exit_with(migration.apply(db.engine, "cli", options, reporter))
-
-
-def _names_to_exclude(path: Path, options: Options) -> frozenset[str]:
-    """Read the rows to leave alone; one that does not exist is a slip of the pen.
-
-    Returns:
-        Their names.
-
-    Raises:
-        UsageError: A name is none of a record or community.
-    """
-    names = plan.read_names(path)
-    timeout = options.lock_timeout_seconds
-    with opened(db.engine, timeout, needs_ledger=False) as database:
-        query = queries.SELECT_UNKNOWN_NAMES
-        found = database.transaction(database.execute, query, names=list(names))
-        unknown = found.scalars().all()
-    if unknown:
-        raise click.UsageError(
-            f"{path} names what is no record and no community: "
-            + ", ".join(escape(name, 60) for name in unknown[:10])
-            + f" ({len(unknown)} in all). Nothing was changed."
-        )
-    return names
 
 
 def _since_the_last_run(options: Options) -> Options:

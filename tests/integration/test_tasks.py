@@ -17,6 +17,7 @@ from kcworks_migrations.tasks import (
 )
 from kcworks_migrations.tasks import update_record_created_dates_task as records_task
 
+LEGACY = "2016-02-29T13:11:39Z"
 SLOW = {"batch_size": 20, "delay": 0.3}
 """Leaves time to do something to a run between two batches."""
 
@@ -175,6 +176,42 @@ def test_bad_parameters_fail_at_once(instance, parameters, text):
     with pytest.raises(Exception, match=text):
         records_task.apply(kwargs=parameters).get()
     assert not runs(instance)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "text"),
+    [
+        (records_task, {"exclude": ["pid-0", "pid-O"]}, r"exclude is \['pid-O'\]"),
+        (communities_task, {"exclude": ["slug-0", "slug-O"]}, r"is \['slug-O'\]"),
+        (records_task, {"exclude": [7]}, r"exclude is \[7\]"),
+        (
+            records_task,
+            {"start_date": "2024-02-02", "end_date": "2024-02-01"},
+            "start_date is '2024-02-02', but must be no later than end_date",
+        ),
+        (records_task, {"start_date": ""}, "start_date is '', but must be a day"),
+        (records_task, {"batch_size": 2.5}, "batch_size is 2.5"),
+        (communities_task, {"limit": 2.5}, "limit is 2.5"),
+        (communities_task, {"dry_run": None}, "dry_run is None"),
+        (records_task, {"verbose": "no"}, "verbose is 'no'"),
+        (records_task, {"incremental": "no"}, "incremental is 'no'"),
+    ],
+)
+def test_a_task_refuses_what_the_command_would(instance, task, parameters, text):
+    instance.record(LEGACY, [{"group_identifier": "7"}], label="pid-0")
+    instance.community("7", slug="slug-0")
+    with pytest.raises(Exception, match=text):
+        task.apply(kwargs=parameters).get()
+    assert not instance.backup()
+    assert not runs(instance)
+
+
+def test_names_of_both_kinds_are_excluded_by_both_tasks(instance):
+    instance.record(LEGACY, [{"group_identifier": "7"}], label="pid-0")
+    instance.community("7", slug="slug-0")
+    for task in (records_task, communities_task):
+        result = task.apply(kwargs={"exclude": ["pid-0", "slug-0"]}).get()
+        assert (result["updated"], result["skipped"]) == (0, 1)
 
 
 # --- stopped -------------------------------------------------------------------------
