@@ -2,20 +2,28 @@
 # SPDX-License-Identifier: MIT
 """The search index as the tests see it, and the sample in it."""
 
+import ast
 import copy
+import gzip
 import http.client
 import json
+import os
 import random
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import NamedTuple
 
+import faults
+import pytest
 import sample as demo_sample
+import snapshot
 from celery import current_app as celery_app
 from instance import Instance
 from invenio_db import db
@@ -48,6 +56,25 @@ def drain() -> None:
         indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
 
 
+def turn() -> list[Exception]:
+    """Do once what beat has the workers do; give what failed.
+
+    Celery logs a task that fails, and the next tick is another try.
+    """
+    failures = []
+    for _, indexer in sorted(
+        current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]
+    ):
+        db.session.remove()
+        pools.reset()  # a failure leaves connections that can't be used
+        celery_app._after_fork()
+        try:
+            indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
+        except Exception as error:
+            failures.append(error)
+    return failures
+
+
 def waiting(names: Iterable[str] = ()) -> int:
     """Count what waits in some queues, or in all.
 
@@ -64,6 +91,59 @@ def verdict_of(instance: Instance) -> verify.Verdict:
         current_search_client.indices.refresh(index=prefix_index(name))
     db.session.remove()
     return verify.verify(instance.engine, instance.options())
+
+
+def instant(document) -> datetime:
+    return datetime.fromisoformat(document["created"])
+
+
+def stale_documents(instance: Instance) -> list[str]:
+    """Give the rows without a document, and the documents with another date."""
+    documents = snapshot.documents()
+    rows = {
+        f"{kind} {row[0]}": instance.created(row[0], kind)
+        for kind, table in (
+            ("record", "rdm_records_metadata"),
+            ("community", "communities_metadata"),
+        )
+        for row in instance.execute(f"SELECT id::text FROM {table}")
+    }
+    communities = {k.split()[1]: v for k, v in rows.items() if k.startswith("comm")}
+    stale = [
+        key
+        for key in rows
+        if key not in documents or instant(documents[key]) != rows[key]
+    ]
+    for key, document in documents.items():
+        entries = document.get("parent", {}).get("communities", {}).get("entries", [])
+        for entry in entries:
+            if instant(entry) != communities[entry["id"]]:
+                stale.append(f"{key} embeds {entry['id']}")
+    return stale
+
+
+@contextmanager
+def indices_at(app, host: str):
+    """Copy the indices to another OpenSearch, which the application then talks to."""
+    source = current_search_client._get_current_object()
+    target = search.OpenSearch([host])
+    names = ",".join(
+        prefix_index(f"{alias}*") for alias in ("rdmrecords", "communities")
+    )
+    for name, one in source.indices.get(index=names).items():
+        for key in ("creation_date", "uuid", "version", "provided_name"):
+            del one["settings"]["index"][key]
+        target.indices.create(index=name, body=one)
+        found = search.helpers.scan(source, index=name, version=True)
+        actions = (
+            {key: hit[key] for key in ("_index", "_id", "_version", "_source")}
+            | {"_version_type": "external_gte"}
+            for hit in found
+        )
+        search.helpers.bulk(target, actions, request_timeout=60)
+    with faults.search_at(app, host):
+        yield
+    target.indices.delete(index=names)
 
 
 def embedded(document):
@@ -100,6 +180,19 @@ def fill(engine) -> SimpleNamespace:
     return SimpleNamespace(instance=instance, sample=demo_sample.fill())
 
 
+class Request(NamedTuple):
+    """A request that a proxy has seen."""
+
+    method: str
+    path: str
+    body: bytes
+    """Not compressed any more."""
+
+    @property
+    def is_bulk(self) -> bool:
+        return self.path.split("?")[0].endswith("_bulk")
+
+
 class Proxy:
     """A real HTTP server in front of OpenSearch that can be told to fail."""
 
@@ -112,7 +205,12 @@ class Proxy:
         self.failures: list[str | Callable[[], str]] = []
         """What happens to the next `_bulk` requests: ``429`` for the whole request,
         ``item`` for its first write, ``cut`` and ``cut after`` for the connection,
-        nothing for none; or what is done first, which gives one of these."""
+        ``hang`` and ``late`` for no answer before the client gives up, without doing
+        the request and after it, nothing for none; or what is done first, which gives
+        one of these."""
+        self.decide: Callable[[Request], str] = lambda request: ""
+        """Gives what happens to each other request, also ``413`` for one too large."""
+        self.seen: list[Request] = []
         self.largest_bytes = 0
         """Above it a request is too large; 0 for no bound."""
         proxy = self
@@ -126,18 +224,29 @@ class Proxy:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                is_bulk = self.path.split("?")[0].endswith("_bulk")
-                failure = proxy.failures.pop(0) if is_bulk and proxy.failures else ""
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                seen = Request(self.command, self.path, body)
+                proxy.seen.append(seen)
+                if seen.is_bulk and proxy.failures:
+                    failure = proxy.failures.pop(0)
+                else:
+                    failure = proxy.decide(seen)
                 if callable(failure):
                     failure = failure()
-                if is_bulk and 0 < proxy.largest_bytes < len(body):
+                if seen.is_bulk and 0 < proxy.largest_bytes < len(body):
+                    failure = "413"
+                if failure == "413":
                     self.answer(413, b'{"error": "too large", "status": 413}')
+                    return
+                if failure == "hang":
+                    self.wait_for_the_client()
                     return
                 if failure == "429":
                     self.answer(429, b'{"error": "busy", "status": 429}')
                     return
                 if failure == "cut":
-                    self.connection.close()
+                    self.close_connection = True
                     return
                 connection = http.client.HTTPConnection(target, timeout=60)
                 kind = {"Content-Type": self.headers["Content-Type"]}
@@ -145,7 +254,10 @@ class Proxy:
                 response = connection.getresponse()
                 content = response.read()
                 if failure == "cut after":
-                    self.connection.close()
+                    self.close_connection = True
+                    return
+                if failure == "late":
+                    self.wait_for_the_client()
                     return
                 if failure == "item":
                     answers = json.loads(content)
@@ -156,6 +268,12 @@ class Proxy:
                 self.answer(response.status, content)
 
             do_GET = do_HEAD = do_PUT = do_DELETE = do_POST
+
+            def wait_for_the_client(self) -> None:
+                """Give no answer until the client has closed the connection."""
+                self.close_connection = True
+                with suppress(OSError):
+                    self.connection.recv(1)
 
             def answer(self, status: int, content: bytes) -> None:
                 self.send_response(status)
@@ -173,6 +291,29 @@ class Proxy:
         """End the server."""
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextmanager
+def proxied(app, timeout: float, settings: dict):
+    """Let the application talk to OpenSearch through a proxy; give that.
+
+    Args:
+        app: The application.
+        timeout: Of the client, in seconds: for one that is meant to be over, fewer than
+            anybody would set, as the test waits for it.
+        settings: The others of the client.
+    """
+    [host] = ast.literal_eval(os.environ["INVENIO_SEARCH_HOSTS"])
+    proxy = Proxy(host)
+    settings = settings | {"timeout": timeout}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(app.config, "SEARCH_CLIENT_CONFIG", settings)
+        patch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", timeout)
+        # Pauses before further tries are not what is looked at.
+        patch.setattr(time, "sleep", lambda seconds: None)
+        with faults.search_at(app, proxy.host):
+            yield proxy
+    proxy.stop()
 
 
 def name_of(kind: str) -> str:
@@ -266,7 +407,9 @@ def multiply(instance: Instance, count: int) -> list[str]:
                 "_source": source,
             }
 
-    search.helpers.bulk(client, actions(), request_timeout=60)
+    # A node with little memory takes no more at once.
+    size = {"max_chunk_bytes": 10_000_000}
+    search.helpers.bulk(client, actions(), request_timeout=60, **size)
     return [row.id for row in rows]
 
 

@@ -8,18 +8,14 @@ happens then, nothing is lost: another worker, or the same one later, ends the w
 
 import ast
 import os
-from contextlib import contextmanager
 
 import deposits
-import faults
 import index
 import pytest
 from celery.schedules import maybe_schedule
 from index import verdict_of, waiting
 from instance import Instance
 from invenio_search import current_search_client
-from invenio_search.engine import search
-from invenio_search.utils import prefix_index
 from worker import BEAT_TASK, Worker, forget_tasks, wait_until
 
 from kcworks_migrations import indexer
@@ -27,7 +23,6 @@ from kcworks_migrations import indexer
 COPIES = 600
 MESSAGE_IDS = 100
 """So that there are some messages before and after a failure."""
-ALIASES = ("rdmrecords", "communities")
 
 
 @pytest.fixture(scope="module")
@@ -168,28 +163,6 @@ def test_broker_killed_in_the_middle_loses_nothing(
     wait_until_clean(upgraded)
 
 
-@contextmanager
-def indices_at(app, host: str):
-    """Copy the indices to another OpenSearch, which the application then talks to."""
-    source = current_search_client._get_current_object()
-    target = search.OpenSearch([host])
-    names = ",".join(prefix_index(f"{alias}*") for alias in ALIASES)
-    for name, one in source.indices.get(index=names).items():
-        for key in ("creation_date", "uuid", "version", "provided_name"):
-            del one["settings"]["index"][key]
-        target.indices.create(index=name, body=one)
-        found = search.helpers.scan(source, index=name, version=True)
-        actions = (
-            {key: hit[key] for key in ("_index", "_id", "_version", "_source")}
-            | {"_version_type": "external_gte"}
-            for hit in found
-        )
-        search.helpers.bulk(target, actions, request_timeout=60)
-    with faults.search_at(app, host):
-        yield
-    target.indices.delete(index=names)
-
-
 def test_opensearch_killed_in_the_middle_loses_nothing(
     own_opensearch, app, upgrade, start_worker
 ):
@@ -204,7 +177,7 @@ def test_opensearch_killed_in_the_middle_loses_nothing(
     proxy = index.Proxy(own_opensearch.uri)
     proxy.failures = ["", "", restart]
     try:
-        with indices_at(app, own_opensearch.uri):
+        with index.indices_at(app, own_opensearch.uri):
             upgraded = upgrade()
             start_worker(INVENIO_SEARCH_HOSTS=repr([proxy.host]))
             wait_until(lambda: restarted, "OpenSearch is back")

@@ -5,13 +5,12 @@
 import os
 import signal
 from contextlib import contextmanager
-from datetime import datetime
 
 import deposits
 import index
 import pytest
-import snapshot
 from faults import Child, search_at, wait_until
+from index import stale_documents
 from instance import INDEXERS
 from invenio_indexer.tasks import process_bulk_queue
 from invenio_search import current_search_client
@@ -128,35 +127,6 @@ def drain(instance) -> None:
     """
     child = Child(instance, deposits.drain)
     assert child.wait() == 0, child.output()
-
-
-def instant(document) -> datetime:
-    return datetime.fromisoformat(document["created"])
-
-
-def stale_documents(instance) -> list[str]:
-    """Give the rows without a document, and the documents with another date."""
-    documents = snapshot.documents()
-    rows = {
-        f"{kind} {row[0]}": instance.created(row[0], kind)
-        for kind, table in (
-            ("record", "rdm_records_metadata"),
-            ("community", "communities_metadata"),
-        )
-        for row in instance.execute(f"SELECT id::text FROM {table}")
-    }
-    communities = {k.split()[1]: v for k, v in rows.items() if k.startswith("comm")}
-    stale = [
-        key
-        for key in rows
-        if key not in documents or instant(documents[key]) != rows[key]
-    ]
-    for key, document in documents.items():
-        entries = document.get("parent", {}).get("communities", {}).get("entries", [])
-        for entry in entries:
-            if instant(entry) != communities[entry["id"]]:
-                stale.append(f"{key} embeds {entry['id']}")
-    return stale
 
 
 @pytest.mark.parametrize("indexing", ["created-only", "full"])
