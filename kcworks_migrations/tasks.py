@@ -185,6 +185,16 @@ def _day(name: str, value: str | None) -> date | None:
         raise SettingError(name, value, "a day such as 2016-02-29") from None
 
 
+def _end_process() -> None:
+    """Let the handler that SIGTERM has outside a run end the process.
+
+    It tells billiard, from version 4.3 on, that the process is lost with its task. Any
+    other exit is the result of the task there: the message would be acknowledged.
+    """
+    if callable(signal.getsignal(signal.SIGTERM)):
+        signal.raise_signal(signal.SIGTERM)
+
+
 def _run(task: Task, options: Options) -> dict[str, Any]:
     """Run the engine for a task.
 
@@ -210,6 +220,7 @@ def _run(task: Task, options: Options) -> dict[str, Any]:
         raise CreatedDatesError(error.message) from error
     except RunInterruptedError as error:
         if error.asked_by in signal.Signals.__members__:
+            _end_process()
             raise SystemExit(error.message) from error
         raise CreatedDatesError(error.message) from error
     except CreatedDatesError as error:

@@ -370,11 +370,12 @@ def broker_at(uri: str):
 @contextmanager
 def search_at(app, host: str):
     """Let the application look for OpenSearch elsewhere."""
-    hosts = app.config["SEARCH_HOSTS"]
-    app.config["SEARCH_HOSTS"] = [host]
+    # Invenio writes the hosts into the client's settings when it makes the client.
+    settings = app.config["SEARCH_CLIENT_CONFIG"]
+    app.config["SEARCH_CLIENT_CONFIG"] = settings | {"hosts": [host]}
     app.extensions["invenio-search"]._client = None  # it keeps its address
     try:
         yield
     finally:
-        app.config["SEARCH_HOSTS"] = hosts
+        app.config["SEARCH_CLIENT_CONFIG"] = settings
         app.extensions["invenio-search"]._client = None

@@ -150,7 +150,12 @@ def test_index_is_right_after_the_search_has_recovered(
 def own_index(app, own_opensearch):
     """Let the application use the other OpenSearch, with the same empty indices."""
     indices = {
-        name: {"mappings": found["mappings"], "aliases": found["aliases"]}
+        name: {
+            "mappings": found["mappings"],
+            "aliases": found["aliases"],
+            # From templates on InvenioRDM 13 and 14, which the other one lacks.
+            "settings": {"analysis": found["settings"]["index"].get("analysis", {})},
+        }
         for name, found in current_search_client.indices.get(
             index=[prefix_index(name) for name in ("rdmrecords", "communities")]
         ).items()
