@@ -311,9 +311,11 @@ def proxied(app, timeout: float, settings: dict):
         patch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", timeout)
         # Pauses before further tries are not what is looked at.
         patch.setattr(time, "sleep", lambda seconds: None)
-        with faults.search_at(app, proxy.host):
-            yield proxy
-    proxy.stop()
+        try:
+            with faults.search_at(app, proxy.host):
+                yield proxy
+        finally:
+            proxy.stop()
 
 
 def name_of(kind: str) -> str:

@@ -17,7 +17,7 @@ from invenio_search.engine import search
 from rebuild import given, preparing, rebuild
 
 ALONE = {"max_retries": 0}
-"""What the client repeats by itself shows nothing here."""
+"""Settings of a client that repeats nothing by itself, which only takes time here."""
 
 BIG = 560_000
 """Bytes of a big document."""
@@ -124,9 +124,10 @@ def small_opensearch():
 @pytest.mark.slow
 @rebuild("messages are worked on in slices of about 100 documents and 10 MB")
 def test_message_of_500_big_documents_does_not_kill_opensearch(
-    app, instance, documents, small_opensearch
+    app, instance, documents, small_opensearch, monkeypatch
 ):
     deposits.empty_index()
+    monkeypatch.setitem(app.config, "SEARCH_CLIENT_CONFIG", dict(ALONE))
     with index.indices_at(app, small_opensearch):
         documents(500, BIG)
         for _ in range(2):

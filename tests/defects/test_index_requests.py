@@ -65,7 +65,7 @@ def drain_late(app, instance) -> index.Proxy:
 
 @rebuild("the client that writes never repeats a request by itself")
 def test_write_that_is_answered_late_is_sent_once(app, publish):
-    instance = publish(8)
+    instance = publish(4)
     instance.upgrade()
     proxy = drain_late(app, instance)
     assert most_often(r for r in proxy.seen if r.is_bulk) == 1
@@ -73,13 +73,13 @@ def test_write_that_is_answered_late_is_sent_once(app, publish):
 
 @rebuild("the client that writes never repeats a request by itself")
 def test_documents_whose_write_is_answered_late_stay_on_the_fast_way(app, publish):
-    instance = publish(8)
+    instance = publish(4)
     retitle_documents()
     instance.upgrade()
     drain_late(app, instance)
     titles = [d["metadata"]["title"] for d in documents().values()]
     # Who makes a document anew, much more slowly, takes the title from the row.
-    assert titles == 8 * [TITLE]
+    assert titles == 4 * [TITLE]
 
 
 def documents() -> dict[str, dict]:
