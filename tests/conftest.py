@@ -57,6 +57,17 @@ def instance(app, engine):
 
 
 @pytest.fixture
+def invoke(app, instance):
+    """Call the command group in this process; give its result."""
+    from kcworks_migrations.cli import created_dates
+
+    def invoke(*arguments: str):
+        return app.test_cli_runner().invoke(created_dates, [*map(str, arguments)])
+
+    return invoke
+
+
+@pytest.fixture
 def worker(instance, tmp_path):
     """A Celery worker that is not started yet; no task is queued."""
     from worker import Worker, forget_tasks

@@ -7,18 +7,6 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from kcworks_migrations.cli import created_dates
-
-
-@pytest.fixture
-def invoke(app, instance):
-    """Call the command group in this process; give its result."""
-
-    def invoke(*arguments: str):
-        return app.test_cli_runner().invoke(created_dates, [*map(str, arguments)])
-
-    return invoke
-
 
 class Failure:
     """Counts statements or commits, and fails at one of them, once."""
