@@ -24,14 +24,12 @@ import faults
 import pytest
 import sample as demo_sample
 import snapshot
-from celery import current_app as celery_app
-from instance import Instance
+from instance import Instance, forget_broker_connections
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.engine import search
 from invenio_search.utils import build_alias_name, prefix_index
-from kombu import pools
 from sqlalchemy import text
 
 from kcworks_migrations import verify
@@ -47,8 +45,7 @@ def drain() -> None:
     """
     db.session.remove()
     # Nobody kept the heartbeat of pooled connections since the last use.
-    pools.reset()
-    celery_app._after_fork()
+    forget_broker_connections()
     # What ours hand over goes to the ordinary ones, so these come last.
     for _, indexer in sorted(
         current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]
@@ -66,8 +63,7 @@ def turn() -> list[Exception]:
         current_indexer_registry.all().items(), key=lambda i: "kcworks" not in i[0]
     ):
         db.session.remove()
-        pools.reset()  # a failure leaves connections that can't be used
-        celery_app._after_fork()
+        forget_broker_connections()  # a failure leaves ones that can't be used
         try:
             indexer.process_bulk_queue(search_bulk_kwargs={"raise_on_error": False})
         except Exception as error:

@@ -9,6 +9,7 @@ import synthetic
 from celery import current_app as celery_app
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
+from kombu import pools
 from sqlalchemy import text
 
 from kcworks_migrations import migration, queries
@@ -21,6 +22,14 @@ OURS = "kcworks_created_dates_"
 def utc(value: str) -> datetime:
     """Read a test's literal such as ``2016-02-29T13:11:39``."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def forget_broker_connections() -> None:
+    """Close all pooled connections to the broker, so that new ones are made."""
+    pools.reset()
+    celery_app._after_fork()
+    # It keeps the pool that it was made with.
+    vars(celery_app).pop("control", None)
 
 
 class Instance:

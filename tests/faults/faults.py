@@ -17,9 +17,10 @@ from typing import ClassVar, NamedTuple
 
 import psycopg2
 from celery import current_app as celery_app
+from instance import forget_broker_connections
 from invenio_db import db
 from invenio_search import current_search
-from kombu import Producer, pools
+from kombu import Producer
 from sqlalchemy import create_engine, event, text
 
 from kcworks_migrations.reindex import INDEXER_OF_KIND
@@ -132,8 +133,7 @@ class Child:
         # No connection may be used by two.
         db.session.remove()
         instance.engine.dispose()
-        pools.reset()
-        celery_app._after_fork()
+        forget_broker_connections()
         self._instance = instance
         self._log = tempfile.TemporaryFile("w+", buffering=1, errors="replace")
         self.status: int | None = None

@@ -18,10 +18,9 @@ from contextlib import suppress
 import pytest
 from celery import current_app as celery_app
 from flask.cli import ScriptInfo
-from instance import utc
+from instance import forget_broker_connections, utc
 from invenio_db import db
 from invenio_search import current_search
-from kombu import pools
 
 from kcworks_migrations import upgrade
 from kcworks_migrations.cli import created_dates
@@ -241,7 +240,7 @@ def on_terminal(app, instance):
     def run(*arguments: str, answer: str = "") -> tuple[int, str]:
         db.session.remove()
         instance.engine.dispose()  # no connection may be used by two
-        pools.reset()
+        forget_broker_connections()
         child, terminal = pty.fork()
         if child == 0:
             as_on_a_terminal(app, arguments)

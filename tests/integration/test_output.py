@@ -12,10 +12,9 @@ import pytest
 from celery import current_app as celery_app
 from faults import stamped_before_the_data
 from flask.cli import ScriptInfo
-from instance import utc
+from instance import forget_broker_connections, utc
 from invenio_db import db
 from invenio_search import current_search
-from kombu import pools
 from worker import forget_tasks
 
 from kcworks_migrations.cli import created_dates
@@ -81,7 +80,7 @@ def printing_to(app, instance):
     ):
         db.session.remove()
         instance.engine.dispose()  # no connection may be used by two
-        pools.reset()
+        forget_broker_connections()
         child = os.fork()
         if child == 0:
             if not_its >= 0:
