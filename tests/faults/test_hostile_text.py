@@ -124,20 +124,26 @@ def test_error_of_the_database_is_printed_harmlessly(instance):
     printable_lines(instance.run().message)
 
 
-def test_statement_of_a_lock_holder_is_printed_harmlessly(instance, short_pauses):
+def test_lock_holder_is_named_harmlessly_and_without_its_statement(
+    instance, short_pauses
+):
     instance.record(LEGACY)
     holder = other_connection(instance)
+    pid = holder.info.backend_pid
 
     def lock(connection) -> None:
+        holder.cursor().execute("SET application_name = '\x1b[2Jsomebody'")
         holder.cursor().execute("/* \x1b[2J\n\u202e */ LOCK TABLE rdm_records_metadata")
 
     begun = Point("committed", "INSERT INTO kcworks_created_dates_run")
     try:
         with (
             at(instance.engine, begun, lock),
-            pytest.raises(RunIncompleteError, match="LOCK TABLE") as error,
+            pytest.raises(RunIncompleteError, match="somebody") as error,
         ):
             instance.upgrade(lock_timeout_seconds=1)
     finally:
         holder.close()
     printable_lines(error.value.message)
+    assert f"process {pid} (" in error.value.message
+    assert "LOCK TABLE" not in error.value.message
