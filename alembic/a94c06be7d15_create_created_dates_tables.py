@@ -141,6 +141,13 @@ def downgrade() -> None:
         ClickException: A run is at work, or the ledger has entries.
     """
     bind = op.get_bind()
+    isolation = bind.scalar(sa.text("SELECT current_setting('transaction_isolation')"))
+    if isolation != "read committed":
+        raise ClickException(
+            f"Transactions of this role are {isolation}: what is committed while the"
+            " locks are waited for could not be seen. Nothing was changed: set"
+            " default_transaction_isolation to 'read committed' for this command."
+        )
     lock = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
     for pause in LOCK_PAUSES_SECONDS:
         time.sleep(pause)
@@ -155,33 +162,36 @@ def downgrade() -> None:
     bind.execute(
         sa.text(f"LOCK TABLE {RUN}, {BACKUP}, {PROBLEM} IN ACCESS EXCLUSIVE MODE")
     )
-    entries, standing, waiting = bind.execute(
+    entries, standing, waiting, changed_since = bind.execute(
         sa.text(
             "SELECT count(*), count(*) FILTER (WHERE outcome IS NULL),"
-            f" count(*) FILTER (WHERE queued_at IS NULL) FROM {BACKUP}"
+            " count(*) FILTER (WHERE queued_at IS NULL),"
+            " count(*) FILTER (WHERE outcome = 'changed_since')"
+            f" FROM {BACKUP}"
         )
     ).fetchone()
     is_allowed = os.environ.get(DROP_LEDGER) == "yes"
     if standing and not is_allowed:
         raise ClickException(
-            f"The ledger holds {standing} changed dates that were not restored, and"
-            " dropping it would lose the old ones. Nothing was changed. To put them"
+            f"The ledger holds changes that were not restored ({standing}), and"
+            " dropping it would lose the old dates. Nothing was changed. To put them"
             " back: `invenio kcworks-created-dates rollback`."
         )
     if waiting:
         raise ClickException(
-            f"{waiting} dates in the ledger wait for reindexing, and nothing else"
-            " knows which documents of the index hold other ones. Nothing was changed:"
-            " send them with `invenio kcworks-created-dates reindex`, then run the"
-            " same command again."
+            f"Changes in the ledger wait for reindexing ({waiting}), and nothing else"
+            " knows which documents hold other dates. Nothing was changed: send them"
+            " with `invenio kcworks-created-dates reindex`, then run the same command"
+            " again."
         )
     if entries and not is_allowed:
         raise ClickException(
             f"The undo is done: none of the {entries} changes in the ledger stands any"
-            " more. Nothing was changed now. The next step down would drop the ledger,"
-            " which is the audit of all changes. To do that nevertheless, export it"
-            f" first: `psql URI -c \"\\copy {BACKUP} TO 'ledger.csv' CSV HEADER\"`,"
-            f" then `{DROP_LEDGER}=yes invenio alembic downgrade {down_revision}`."
+            f" more ({changed_since} rows that somebody changed since were left alone)."
+            " Nothing was changed now. The next step down would drop the ledger, which"
+            " is the audit of all changes. To do that nevertheless, export it first:"
+            " `pg_dump URI -t 'kcworks_created_dates_*' > created-dates.sql`, then"
+            f" `{DROP_LEDGER}=yes invenio alembic downgrade {down_revision}`."
         )
     op.drop_table(PROBLEM)
     op.drop_table(BACKUP)

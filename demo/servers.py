@@ -59,7 +59,9 @@ class PostgreSQL(Server):
         with zipfile.ZipFile(jar) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(".txz"))
             with tarfile.open(fileobj=archive.open(name), mode="r:xz") as programs:
-                programs.extractall(folder, filter="data")
+                # Before Python 3.11.4 there is no filter to ask for.
+                safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                programs.extractall(folder, **safely)
         jar.unlink()
 
     def prepare(self, port: int) -> None:  # noqa: D102

@@ -93,8 +93,8 @@ def check_versions(state: dict) -> None:
         if is_used and (runs := entry.get("version", "")) != server.version:
             raise Failure(
                 f"{server.label} is wanted, but {runs or 'another version'} is running:"
-                f" end it with demo/services.py down, or choose it with"
-                f" {server.variable}={runs}"
+                " end it with demo/services.py down"
+                + (f", or choose it with {server.variable}={runs}" if runs else "")
             )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.engine import Connection, CursorResult, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
 from . import queries
 from .errors import (
@@ -139,20 +139,17 @@ class Database:
             self._locking_pid = pid
         return self._locking_pid is not None
 
-    def is_pooled(self) -> bool:
+    def is_pooled(self, pid: int) -> bool:
         """Tell whether a pooler gives each transaction a session of its choice.
 
+        Args:
+            pid: The server's process of the last transaction here; it is idle now.
+
         Returns:
-            Whether two connections have the same process of the server: a pooler gives
-            the second that of the first, which is idle.
+            Whether a second connection has the same one, which a pooler gives it.
         """
-        engine, pids = self._connection.engine, []
-        with engine.connect() as first, engine.connect() as second:
-            for connection in (first, second):
-                transaction = connection.begin()
-                pids.append(connection.execute(queries.SELECT_BACKEND_PID).scalar())
-                transaction.rollback()
-        return pids[0] == pids[1]
+        with self._connection.engine.connect() as second, second.begin():
+            return second.execute(queries.SELECT_BACKEND_PID).scalar() == pid
 
     def close(self) -> None:
         """Close the connection for good instead of giving it back to the pool."""
@@ -225,6 +222,9 @@ def opened(
             yield database
     except DBAPIError as error:
         raise DatabaseFailedError(said_by(error)) from error
+    except TimeoutError as error:
+        fact = "no connection is left in the pool of this process"
+        raise DatabaseFailedError(fact) from error
 
 
 @contextmanager
@@ -238,7 +238,8 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
         RunInProgressError: Another run holds the lock.
     """
     with opened(engine, lock_timeout_seconds) as database:
-        if database.is_pooled():
+        pid = database.transaction(database.execute, queries.SELECT_BACKEND_PID)
+        if database.is_pooled(pid.scalar_one()):
             raise InstanceError(POOLED, UNPOOL)
 
         def running() -> Any:

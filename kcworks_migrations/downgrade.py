@@ -11,7 +11,7 @@ from . import ledger
 from .config import Options
 from .database import PAUSES_SECONDS, BatchSize, Database
 from .dates import show
-from .errors import LaterRunsError
+from .errors import LaterRunsError, RehearsalOvertakenError
 from .interrupt import pause
 from .ledger import Restoration
 from .report import Reporter
@@ -49,18 +49,24 @@ class Selection:
         return list(self.records if kind == "record" else self.communities)
 
     def check(self, database: Database) -> None:
-        """Refuse a run of which later runs changed rows again.
+        """Refuse a run whose rows later runs changed again, or found right.
 
-        Put back before them, those rows would be left at a middle value.
+        Put back before those, rows would be left at a middle value; put back after a
+        run that found them right, they would be wrong where it has succeeded.
 
         Raises:
-            LaterRunsError: There are such runs; nothing was changed.
+            LaterRunsError: Later runs changed rows again; nothing was changed.
+            RehearsalOvertakenError: A run has found the rows of a rehearsal right.
         """
         if self.run_id is None:
             return
         labels = {kind: self.labels(kind) for kind in KINDS}
         if later := ledger.later_runs(database, self.run_id, labels):
-            raise LaterRunsError(self.run_id, later)
+            names = [f" --record {name}" for name in self.records]
+            names += [f" --community {name}" for name in self.communities]
+            raise LaterRunsError(self.run_id, later, "".join(names))
+        if since := ledger.run_since(database, self.run_id):
+            raise RehearsalOvertakenError(self.run_id, *since)
 
 
 class Downgrade:

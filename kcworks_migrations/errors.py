@@ -7,6 +7,7 @@ r"""The errors of this package; each one tells the next safe step.
     CreatedDatesError
     ├── LegacyDateError            a value of the legacy date field is refused
     ├── SettingError               a setting can't be used
+    ├── FilterError                a filter names what is not there
     ├── InstanceError              the database is not one that can be migrated
     ├── DatabaseFailedError        the database failed before a run began
     ├── ServiceFailedError         OpenSearch or the broker failed, beside a run
@@ -15,7 +16,7 @@ r"""The errors of this package; each one tells the next safe step.
     ├── SessionLostError           a pooler has moved a run to another session
     ├── LaterRunsError             later runs changed rows of the run again
     ├── RehearsalFailedError       a rehearsal could not be ended as one
-    ├── RehearsalOvertakenError    another run began while one was at work
+    ├── RehearsalOvertakenError    another run relies on the rows of a rehearsal
     ├── NotConfirmedError          somebody was asked and said no
     ├── TasksNotQueuedError        the broker takes no tasks
     ├── RunIncompleteError         a run stopped early and can be continued
@@ -80,6 +81,16 @@ class SettingError(CreatedDatesError):
             f"{self.fact} Nothing was changed: correct the setting and run the same"
             " command again."
         )
+
+
+class FilterError(CreatedDatesError):
+    """A filter would let other rows through than was meant; nothing was touched."""
+
+    exit_code = 2
+
+    def __init__(self, fact: str) -> None:
+        """Say what is wrong with it."""
+        super().__init__(f"{fact} Nothing was changed: correct that and try again.")
 
 
 class InstanceError(CreatedDatesError):
@@ -211,15 +222,15 @@ class RehearsalFailedError(CreatedDatesError):
 
 
 class RehearsalOvertakenError(CreatedDatesError):
-    """Another run began during a rehearsal, and found its rows right."""
+    """Another run has found the rows of a rehearsal right, and relies on them."""
 
-    def __init__(self, run_id: int, later_id: int, origin: str) -> None:
-        """Name the rehearsal's run and the one that began meanwhile."""
+    def __init__(self, run_id: int, since_id: int, origin: str) -> None:
+        """Name the rehearsal's run and the other one."""
         super().__init__(
-            f"The rehearsal (run {run_id}) does not put its rows back: run {later_id}"
-            f" ({origin}) began meanwhile and relies on them. They keep their true"
-            " dates, with entries in the ledger like all others:"
-            " `invenio kcworks-created-dates status` tells what can be undone."
+            f"The rows of the rehearsal (run {run_id}) are left as they are: run"
+            f" {since_id} ({origin}) has found them right since. They keep their true"
+            " dates, with entries in the ledger like all others, so that the downgrade"
+            " or `invenio kcworks-created-dates rollback` puts them back with the rest."
         )
 
 
@@ -228,15 +239,21 @@ class LaterRunsError(CreatedDatesError):
 
     exit_code = 2
 
-    def __init__(self, run_id: int, later: dict[int, int]) -> None:
-        """Say how many rows of the run were changed again by which later runs."""
+    def __init__(self, run_id: int, later: dict[int, int], names: str) -> None:
+        """Say how many rows of the run were changed again by which later runs.
+
+        Args:
+            run_id: The run that was to be rolled back.
+            later: The number of rows by the later run.
+            names: The options that name the rows; empty for all.
+        """
         runs = ", ".join(f"{rows} by run {id}" for id, rows in later.items())
         command = "invenio kcworks-created-dates rollback"
+        first = f"{command} --run {max(later)}{names}"
         super().__init__(
             f"Run {run_id} can't be rolled back before the runs that changed its rows"
             f" again: {runs}. Nothing was changed. Roll the later run back first,"
-            f" `{command} --run {max(later)}`, or all runs in the right order:"
-            f" `{command}`."
+            f" `{first}`, or all runs in the right order: `{command}{names}`."
         )
 
 

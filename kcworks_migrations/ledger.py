@@ -83,7 +83,8 @@ def begin_run(
         The run.
     """
     found = unfinished_run(database, action, options)
-    if found is not None:
+    # A rehearsal is its own: another run may rely on the rows of one that was killed.
+    if found is not None and (action, origin) != ("apply", "rehearse"):
         run_id, phase, cursor, statistics = found
         run = Run(run_id, phase, cursor, Statistics.from_dict(statistics), True)
         database.execute(queries.UPDATE_RUN_RESUMED, run_id=run_id, task_id=task_id)
@@ -301,6 +302,16 @@ def later_runs(
         ):
             found[later.run_id] = found.get(later.run_id, 0) + later.rows
     return found
+
+
+def run_since(database: Database, rehearsal_id: int) -> tuple[int, str] | None:
+    """Find a run that has found the rows of a rehearsal right since.
+
+    Returns:
+        Its number and origin; none if there is none, or it was no rehearsal.
+    """
+    found = database.execute(queries.SELECT_RUN_SINCE, run_id=rehearsal_id).first()
+    return found and (found.id, found.origin)
 
 
 def restore(

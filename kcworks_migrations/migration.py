@@ -23,12 +23,7 @@ from .database import Database, is_lock_timeout, locked, opened, said_by
 from .dates import show
 from .downgrade import Downgrade, Selection
 from .dry_run import compare_with_plan, try_out
-from .errors import (
-    CreatedDatesError,
-    RehearsalOvertakenError,
-    RunIncompleteError,
-    RunInterruptedError,
-)
+from .errors import CreatedDatesError, RunIncompleteError, RunInterruptedError
 from .interrupt import interrupt
 from .report import Reporter
 from .rules import Problem, escape
@@ -121,7 +116,7 @@ def revert(
         InstanceError: The database can't be migrated; nothing was touched.
         RunInProgressError: Another run is at work; nothing was touched.
         LaterRunsError: Later runs changed rows of the run again; nothing was touched.
-        RehearsalOvertakenError: A rehearsal would undo what a later run relies on.
+        RehearsalOvertakenError: Another run relies on the rows of the rehearsal.
         RunIncompleteError: The database failed, or somebody held rows all the time;
             the same call goes on.
     """
@@ -131,8 +126,6 @@ def revert(
     with locked(engine, options.lock_timeout_seconds) as database:
 
         def begin() -> ledger.Run:
-            if origin == "rehearse" and selection.run_id is not None:
-                _refuse_if_overtaken(database, selection.run_id)
             selection.check(database)
             if selection.is_of_whole_runs:
                 database.execute(queries.MARK_RUNS_REVERTING, only=selection.run_id)
@@ -159,17 +152,6 @@ def revert(
     # Behind the lock: nobody waits for a mail server.
     notices.send(summary, reporter)
     return summary
-
-
-def _refuse_if_overtaken(database: Database, run_id: int) -> None:
-    """Leave the rows of a rehearsal to a run that began since and found them right.
-
-    Raises:
-        RehearsalOvertakenError: There is such a run.
-    """
-    since = database.execute(queries.SELECT_RUN_SINCE, run_id=run_id).first()
-    if since is not None:
-        raise RehearsalOvertakenError(run_id, *since)
 
 
 def send_waiting(

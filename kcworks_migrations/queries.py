@@ -59,6 +59,8 @@ def for_table(query: str, table: str, column_type: str) -> TextClause:
 SET_LOCALS = text(
     "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
     " set_config('statement_timeout', '0', true),"
+    " CASE WHEN current_setting('server_version_num')::integer >= 170000"
+    " THEN set_config('transaction_timeout', '0', true) END,"
     " set_config('TimeZone', 'UTC', true)"
 )
 
@@ -82,7 +84,7 @@ _LOCK_HOLDER = (
 SELECT_LOCK_HOLDER = text(_LOCK_HOLDER)
 
 # Who has a lock on a whole table that keeps others from changing its rows. What others
-# execute may hold secrets, so that it is told nobody, here and below.
+# execute may hold secrets, so it is never shown, here and below.
 SELECT_TABLE_LOCK_HOLDERS = text(f"""
 SELECT DISTINCT a.pid, a.application_name, a.xact_start
 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -548,11 +550,18 @@ SELECT_ROW_SUMS = (
     "SELECT t.id::text, t.version_id, md5((to_jsonb(t) - 'created')::text), {created}"
     " FROM {table} AS t WHERE t.id = ANY(CAST(:ids AS uuid[]))"
 )
-# What has looked at the rows of a rehearsal since, and found them right.
-SELECT_RUN_SINCE = text(
-    "SELECT id, origin FROM kcworks_created_dates_run WHERE id > :run_id"
-    " AND action = 'apply' AND origin <> 'rehearse' ORDER BY id LIMIT 1"
-)
+# What has found the rows of a rehearsal right since: also a run that began before it
+# and went on later.
+SELECT_RUN_SINCE = text("""
+SELECT since.id, since.origin
+FROM kcworks_created_dates_run AS rehearsal
+JOIN kcworks_created_dates_run AS since
+  ON since.action = 'apply' AND since.origin <> 'rehearse'
+  AND since.progress_at > rehearsal.started_at
+WHERE rehearsal.id = :run_id AND rehearsal.action = 'apply'
+  AND rehearsal.origin = 'rehearse'
+ORDER BY since.id LIMIT 1
+""")
 # Entries that are not restored, or wait for the index, are kept: they are work to do.
 DELETE_REHEARSED_ENTRIES = text(
     "DELETE FROM kcworks_created_dates_backup WHERE run_id = :run_id"

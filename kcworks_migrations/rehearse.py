@@ -6,6 +6,7 @@ It is made of the same upgrade, indexing and downgrade as the whole. A crash lea
 ordinary run with the origin ``rehearse``, which `rollback` undoes as any other.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +25,7 @@ from .downgrade import Selection
 from .drain import drain
 from .dry_run import foretell
 from .errors import (
+    LaterRunsError,
     RehearsalFailedError,
     RehearsalOvertakenError,
     RunInProgressError,
@@ -142,7 +144,8 @@ def rehearse(
 
     Raises:
         RunInProgressError: Another run is at work.
-        RehearsalOvertakenError: Another run began in between; the rows stay changed.
+        LaterRunsError: Another run changed the rows again; they stay changed.
+        RehearsalOvertakenError: Another run found the rows right; they stay changed.
         RehearsalFailedError: Something failed; it tells whether the rows are back.
     """
     result, choice = Rehearsal(), Choice()
@@ -186,8 +189,9 @@ def rehearse(
         run_id = result.run_id or getattr(error, "run_id", None)
         if run_id is None or isinstance(error, RunInProgressError):
             raise  # nothing was changed
-        _put_back(engine, run_id, reporter, quiet)
         fact = escape(str(error)) or type(error).__name__
+        reporter.line(f"Rehearsal: failed: {fact}", logging.ERROR)
+        _put_back(engine, run_id, reporter, quiet)
         raise RehearsalFailedError(run_id, fact, is_back=True) from error
     back = _put_back(engine, result.run_id, reporter, quiet)
     seconds += index(is_there=False)
@@ -209,6 +213,7 @@ def _put_back(
 
     Raises:
         RehearsalFailedError: They are still changed.
+        LaterRunsError: They stay changed, because that other run changed them again.
         RehearsalOvertakenError: They stay changed, because that other run relies on it.
     """
     reporter.line("Rehearsal: putting them back")
@@ -219,7 +224,7 @@ def _put_back(
             except RunInProgressError:
                 reporter.line("Another run is at work: waiting for its end")
                 time.sleep(LOCK_SECONDS)
-    except RehearsalOvertakenError:
+    except (LaterRunsError, RehearsalOvertakenError):
         raise
     except BaseException as error:
         fact = escape(str(error)) or type(error).__name__

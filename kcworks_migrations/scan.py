@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 from . import queries
 from .config import Options, Since
 from .database import Database, opened
-from .errors import SettingError
+from .errors import FilterError
 from .rules import CommunityRow, JsonValue, RecordRow, escape
 
 Row = RecordRow | CommunityRow
@@ -27,14 +27,13 @@ def check_filters(engine: Engine, options: Options) -> None:
         options: What is asked for, by a command or a task.
 
     Raises:
-        SettingError: The range of days is empty, or a row to leave alone is not there,
+        FilterError: The range of days is empty, or a row to leave alone is not there,
             which is a slip of the pen.
     """
     filters = options.filters
     first, last = filters.start_date, filters.end_date
     if first and last and first > last:
-        wanted = f"no later than end_date, {last}"
-        raise SettingError("start_date", first.isoformat(), wanted)
+        raise FilterError(f"The start date, {first}, is later than the end, {last}.")
     if not filters.excluded:
         return
     timeout = options.lock_timeout_seconds
@@ -43,11 +42,10 @@ def check_filters(engine: Engine, options: Options) -> None:
         found = database.transaction(database.execute, query, names=names)
         unknown = found.scalars().all()
     if unknown:
-        shown = [escape(name, 60) for name in unknown[:10]]
-        wanted = "the name of a record or community, each one"
-        if len(unknown) > len(shown):
-            wanted += f" ({len(unknown)} are not)"
-        raise SettingError("exclude", shown, wanted)
+        shown = ", ".join(escape(name, 60) for name in unknown[:10])
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        fact = f"Names to exclude that are no record and no community: {shown}{more}."
+        raise FilterError(fact)
 
 
 class Scan:

@@ -151,13 +151,15 @@ def _options(
         if value is not None and not (
             type(value) is int and 1 <= value <= (largest or value)
         ):
-            wanted = f"from 1 to {largest}" if largest else "1 or more"
+            wanted = "a whole number, " + (
+                f"1 to {largest}" if largest else "1 or more"
+            )
             raise SettingError(name, value, wanted)
     if not isinstance(exclude, list | tuple | None) or not all(
         isinstance(name, str) for name in exclude or ()
     ):
         raise SettingError("exclude", exclude, "a list of PIDs, slugs or UUIDs")
-    if not 0 <= delay <= 3600:
+    if type(delay) not in {int, float} or not 0 <= delay <= 3600:
         raise SettingError("delay", delay, "from 0 to 3600 seconds")
     _check_flags(dry_run=dry_run, verbose=verbose)
     return replace(

@@ -93,7 +93,8 @@ def server(database: ReadOnly, options: Options) -> Iterable[Line]:
         yield stop("database", fact, todo)
     else:
         yield fine("database", f"{fact}.")
-    if database.is_pooled():
+    pid = database.execute(queries.SELECT_BACKEND_PID).scalar_one()
+    if database.is_pooled(pid):
         yield stop("pooler", POOLED, UNPOOL)
     zone = f"Sessions begin with {found.time_zone}; any is fine."
     yield fine("time_zone", zone)
@@ -213,7 +214,7 @@ def locks(database: ReadOnly, options: Options) -> Iterable[Line]:
                 "transactions",
                 f"The transaction {escape(gid, 100)} is prepared since"
                 f" {show(prepared)} and holds its locks until somebody ends it.",
-                "Look who left it: `COMMIT PREPARED` or `ROLLBACK PREPARED`.",
+                "Find out who left it: `COMMIT PREPARED` or `ROLLBACK PREPARED`.",
             )
         )
     yield from lines

@@ -24,7 +24,8 @@ def created_dates() -> None:
     Before: check, update --dry-run, rehearse
     Do it:  invenio alembic upgrade kcworks_migrations@head
     After:  status, problems, verify
-    Undo:   invenio alembic downgrade a94c06be7d15
+    Undo:   invenio alembic downgrade a94c06be7d15 (after a half finished upgrade:
+            rollback)
 
     Exit status of all: 0 done, 1 done with problems (or no-go, not right), 2 wrong
     usage or setting, 3 stopped early or failed and can be continued, 4 another run

@@ -35,8 +35,8 @@ def rollback(
 ) -> None:
     """Put the old dates back without moving Alembic.
 
-    For an upgrade that was left half finished, for an update, or for some rows; all
-    of it is what `invenio alembic downgrade a94c06be7d15` does as well.
+    For an upgrade that was left half finished, for an update, or for some rows. After
+    a finished upgrade, `invenio alembic downgrade a94c06be7d15` does the same for all.
 
     \b
     Examples:

@@ -3,7 +3,6 @@
 """``status``: the runs, what stands of them, and what to do next."""
 
 from collections.abc import Mapping
-from itertools import takewhile
 from typing import Any
 
 import click
@@ -126,10 +125,13 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
 def _next(found: Mapping[str, Any]) -> list[str]:
     """Tell the next safe step."""
     runs = [run for run in found["runs"] if run["action"] != "rehearse"]
-    # Any later update has found the rows of a killed rehearsal right, and relies on it.
-    updates = (run for run in runs if run["action"] == "apply")
-    for run in takewhile(lambda run: run["origin"] == "rehearse", updates):
-        if run["status"] != "reverted" and not found["is_at_work"]:
+    updates = [run for run in runs if run["action"] == "apply"]
+    at_work = [r["progress_at"] for r in updates if r["origin"] != "rehearse"]
+    for run in updates:
+        # An update since has found the rows of a killed rehearsal right.
+        is_relied_on = any(instant > run["started_at"] for instant in at_work)
+        is_left = run["origin"] == "rehearse" and run["status"] != "reverted"
+        if is_left and not is_relied_on and not found["is_at_work"]:
             return [f"{COMMAND} rollback --run {run['id']}    the rehearsal was killed"]
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]

@@ -223,7 +223,7 @@ def _what_is_done(options: Options) -> list[str]:
     if options.limit:
         lines.append(f"- at most {options.limit} of each")
     if filters.excluded:
-        lines.append(f"- but for the {len(filters.excluded)} excluded ones")
+        lines.append(f"- except the {len(filters.excluded)} excluded ones")
     if filters.planned is not None:
         lines.append(f"- only the {len(filters.planned)} rows of the plan")
     return lines

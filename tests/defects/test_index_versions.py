@@ -81,7 +81,7 @@ def index_all() -> None:
     demo_sample.index_all()
 
 
-def but_for_dates(before, after) -> list[str]:
+def except_for_dates(before, after) -> list[str]:
     """Give the leaves that changed, except the dates."""
     return [line for line in differences(before, after) if ".created: " not in line]
 
@@ -112,6 +112,6 @@ def test_upgrade_changes_the_dates_alone_in_what_invenio_left_behind(world, chan
     given(not index.stale_documents(world.instance), "every date in the index is right")
     found = documents("record ")
     index_all()
-    given(but_for_dates(before, documents("record ")), "Invenio left some behind")
+    given(except_for_dates(before, documents("record ")), "Invenio left some behind")
     # What the ordinary indexer makes anew, much more slowly, is as new as its rows.
-    assert but_for_dates(before, found) == []
+    assert except_for_dates(before, found) == []

@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 RECORDS = "rdm_records_metadata"
 OTHERS = 40_000
-"""Records that nothing is done to. They are wide, so that reading the whole table is
-dearer than reading a page of rows through the index, as it is on a large instance."""
+"""Records that nothing is done to. They are wide, so that reading the whole table costs
+more than reading a page of rows through the index, as it does on a large instance."""
 
 MEMBERS = 10_000
 """Records of the only community, which is changed: several pages of documents."""

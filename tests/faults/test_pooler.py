@@ -126,8 +126,8 @@ def test_run_ends_when_its_session_changes(instance, pooled):
             other.cursor().execute("SELECT 1")
             others.append(other)
 
-        # Each transaction asks once; those of the look are the second and the third.
-        second_look = Point("before", "SELECT pg_backend_pid()", 3)
+        # Each transaction asks once, and the look asks for both of its connections.
+        second_look = Point("before", "SELECT pg_backend_pid()", 4)
         with (
             at(seen.engine, second_look, occupy),
             at(seen.engine, Point("committed", RUN_ROW), occupy),
@@ -155,7 +155,7 @@ def test_second_run_on_the_session_of_the_first_is_refused(
     A stand-in for the first look, which a busy pooler makes miss by chance alone.
     """
     before = instance.all_created()
-    monkeypatch.setattr(Database, "is_pooled", lambda self: False)
+    monkeypatch.setattr(Database, "is_pooled", lambda self, pid: False)
     with pooled("transaction", size=1) as seen:
 
         def until_point() -> None:

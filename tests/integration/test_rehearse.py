@@ -13,7 +13,7 @@ from instance import OURS
 from kcworks_migrations import database, migration, rehearse, upgrade
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.database import locked
-from kcworks_migrations.errors import RunInProgressError
+from kcworks_migrations.errors import RunInProgressError, RunInterruptedError
 
 
 @pytest.fixture(scope="module")
@@ -158,48 +158,63 @@ def test_status_tells_of_a_rehearsal_that_was_killed(app, sample, rehearsed):
     assert f"rollback --run {summary.run_id}    the rehearsal was killed" in output
 
 
+@pytest.fixture(params=["new", "interrupted before"])
+def upgrade_later(request, sample, rehearsed, monkeypatch):
+    """An upgrade that follows a rehearsal, and may have begun before it."""
+    if request.param == "interrupted before":
+        with monkeypatch.context() as patch, pytest.raises(RunInterruptedError):
+            patch.setattr(upgrade.Upgrade, "_do_kind", interrupt)
+            sample.upgrade()
+    return sample.upgrade
+
+
 def test_an_upgrade_between_the_halves_of_a_rehearsal_keeps_its_dates(
-    app, sample, rehearsed
+    app, sample, upgrade_later
 ):
     """It finds the rehearsal's rows right: put back after it, they would be wrong."""
-    sample.upgrade()
-    wanted = sample.all_created()
-    sample.downgrade()
     before = sample.all_created()
-    sample.execute(f"TRUNCATE {OURS}run CASCADE")
     # Between the halves, the rows are compared with what they were.
     point = Point("before", "md5((to_jsonb(t)", 3)
 
     def until_point() -> None:
         with at(sample.engine, point, stop_this_process):
-            app.test_cli_runner().invoke(
+            done = app.test_cli_runner().invoke(
                 created_dates,
                 ["rehearse", "--yes", "--limit", "5"],
                 catch_exceptions=False,
             )
+            print(done.output)
 
     child = Child(sample, until_point)
     child.wait_until_stopped()
+    rehearsal = sample.run().id
     try:
-        sample.upgrade()
+        upgrade_later()
+        wanted, told = sample.all_created(), "are left as they are"
     except RunInProgressError:
-        wanted = before
+        wanted, told = before, "Every row and document was right"
     child.go_on()
-    child.wait()
+    assert child.wait() == 0, child.output()
+    assert told in child.output()
     assert sample.all_created() == wanted
     check_ledger(sample, before)
     assert "rollback --run" not in status_of(app)
+    command = ["rollback", "--yes", "--run", str(rehearsal)]
+    assert app.test_cli_runner().invoke(created_dates, command).exit_code > 1
+    assert sample.all_created() == wanted
     sample.downgrade()
     assert sample.all_created() == before
+    assert sample.upgrade().statistics.updated > 5
+    assert wanted in (before, sample.all_created())
 
 
 def test_status_after_a_killed_rehearsal_and_an_upgrade_advises_no_rollback(
-    app, sample, rehearsed
+    app, sample, upgrade_later
 ):
     """The rows that the rehearsal left changed have their true dates."""
     summary = migration.apply(sample.engine, "rehearse", sample.options(limit=3))
     assert f"rollback --run {summary.run_id}" in status_of(app)
-    sample.upgrade()
+    upgrade_later()
     assert "rollback --run" not in status_of(app)
 
 

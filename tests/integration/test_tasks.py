@@ -183,17 +183,22 @@ def test_bad_parameters_fail_at_once(instance, parameters, text):
 @pytest.mark.parametrize(
     ("task", "parameters", "text"),
     [
-        (records_task, {"exclude": ["pid-0", "pid-O"]}, r"exclude is \['pid-O'\]"),
-        (communities_task, {"exclude": ["slug-0", "slug-O"]}, r"is \['slug-O'\]"),
+        (records_task, {"exclude": ["pid-0", "pid-O"]}, r"no community: pid-O\."),
+        (
+            communities_task,
+            {"exclude": ["slug-0", "slug-O"]},
+            r"no community: slug-O\.",
+        ),
         (records_task, {"exclude": [7]}, r"exclude is \[7\]"),
         (
             records_task,
             {"start_date": "2024-02-02", "end_date": "2024-02-01"},
-            "start_date is '2024-02-02', but must be no later than end_date",
+            "start date, 2024-02-02, is later than the end, 2024-02-01",
         ),
         (records_task, {"start_date": ""}, "start_date is '', but must be a day"),
         (records_task, {"batch_size": 2.5}, "batch_size is 2.5"),
         (communities_task, {"limit": 2.5}, "limit is 2.5"),
+        (communities_task, {"delay": "5"}, "delay is '5'"),
         (communities_task, {"dry_run": None}, "dry_run is None"),
         (records_task, {"verbose": "no"}, "verbose is 'no'"),
         (records_task, {"incremental": "no"}, "incremental is 'no'"),

@@ -19,23 +19,28 @@ FOR EACH STATEMENT EXECUTE FUNCTION take_time();
 """
 
 
-@pytest.fixture
-def impatient(instance):
-    """An instance whose database ends statements before one of a run is done."""
+@pytest.fixture(params=["statement_timeout", "transaction_timeout"])
+def impatient(instance, request):
+    """An instance whose database ends what takes longer than 0.3 s."""
+    name = request.param
+    version = instance.scalar("SELECT current_setting('server_version_num')::integer")
+    if name == "transaction_timeout" and version < 170_000:
+        pytest.skip("PostgreSQL has no transaction_timeout before version 17")
     database = instance.scalar("SELECT current_database()")
     limit = f'ALTER DATABASE "{database}"'
     instance.execute(SLOW)
-    instance.execute(f"{limit} SET statement_timeout = '300ms'")
+    instance.execute(f"{limit} SET {name} = '300ms'")
     instance.engine.dispose()  # the sessions of the pool began without it
+    instance.limit = name
     yield instance
     with instance.engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text(f"{limit} RESET statement_timeout"))
+        connection.execute(text(f"SET LOCAL {name} = 0"))
+        connection.execute(text(f"{limit} RESET {name}"))
         connection.execute(text("DROP FUNCTION take_time CASCADE"))
     instance.engine.dispose()
 
 
-def test_update_and_rollback_outlast_a_statement_timeout(impatient, invoke):
+def test_update_and_rollback_outlast_a_time_limit(impatient, invoke):
     record = impatient.record(LEGACY)
     imported = impatient.created(record)
     done = invoke("update", "--yes")
@@ -46,10 +51,10 @@ def test_update_and_rollback_outlast_a_statement_timeout(impatient, invoke):
     assert done.exit_code == 0, done.output
     assert impatient.created(record) == imported
     # What others do on the connections of the pool is limited as it was.
-    assert impatient.scalar("SHOW statement_timeout") == "300ms"
+    assert impatient.scalar(f"SHOW {impatient.limit}") == "300ms"
 
 
-def test_upgrade_and_downgrade_outlast_a_statement_timeout(app, impatient):
+def test_upgrade_and_downgrade_outlast_a_time_limit(app, impatient):
     record = impatient.record(LEGACY)
     imported = impatient.created(record)
     alembic = app.extensions["invenio-db"].alembic
