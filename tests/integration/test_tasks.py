@@ -290,7 +290,8 @@ def test_warm_shutdown_lets_it_finish(instance, worker, wanted):
 # --- lost ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+# The last one as from Ctrl-C in the terminal of the worker.
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_lost_child_is_replaced_and_its_run_goes_on(
     instance, invoke, worker, wanted, number
 ):
