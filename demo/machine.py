@@ -3,6 +3,7 @@
 """What the machine has: programs, free ports, Debian packages."""
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -36,7 +37,9 @@ def _numbers(path: Path) -> list[int]:
 
 
 def free_port(first: int, last: int) -> int:
-    """Return the first port in a range on which nothing listens.
+    """Return a port in a range on which nothing listens.
+
+    Any one, as two checkouts may look for theirs in the same moment.
 
     Args:
         first: Where to begin; below the range that outgoing connections use, so that
@@ -46,7 +49,7 @@ def free_port(first: int, last: int) -> int:
     Raises:
         Failure: Every port is taken.
     """
-    for port in range(first, last + 1):
+    for port in random.sample(range(first, last + 1), last + 1 - first):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -119,9 +119,11 @@ def drain() -> None:
 
 def empty_index() -> None:
     """Remove every document of records, drafts and communities."""
-    for name in ("rdmrecords", "communities"):
+    for name in map(prefix_index, ("rdmrecords", "communities")):
+        # Only what can be found can be deleted.
+        current_search_client.indices.refresh(index=name)
         current_search_client.delete_by_query(
-            index=prefix_index(name),
+            index=name,
             body={"query": {"match_all": {}}},
             refresh=True,
             conflicts="proceed",
