@@ -36,7 +36,7 @@ def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
-def free_port(first: int, last: int) -> int:
+def free_port(first: int, last: int, kept: int | None = None) -> int:
     """Return a port in a range on which nothing listens.
 
     Any one, as two checkouts may look for theirs in the same moment.
@@ -45,12 +45,17 @@ def free_port(first: int, last: int) -> int:
         first: Where to begin; below the range that outgoing connections use, so that
             the port is still free when a server is started again.
         last: Where to end.
+        kept: The port of a server that is started again: if another has it by now,
+            that one must not be taken for it.
 
     Raises:
         Failure: Every port is taken.
     """
-    for port in random.sample(range(first, last + 1), last + 1 - first):
+    ports = random.sample(range(first, last + 1), last + 1 - first)
+    for port in [kept, *ports] if kept else ports:
         with socket.socket() as probe:
+            # Connections that have just ended do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

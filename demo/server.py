@@ -128,7 +128,7 @@ class Server(ABC):
             if not self.is_installed():
                 raise Failure(f"{self.name}: not found after the installation")
         entry["version"] = self.version
-        port = entry.setdefault("port", free_port(*self.ports))
+        port = entry["port"] = free_port(*self.ports, entry.get("port"))
         private_folder()
         if not self.folder.exists():  # new, or lost with the temporary folder
             entry.pop("vhosts", None)
