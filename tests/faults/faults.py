@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 
 import psycopg2
 from celery import current_app as celery_app
+from flask import current_app
 from instance import forget_broker_connections
 from invenio_db import db
 from invenio_search import current_search
@@ -124,16 +125,25 @@ def stop_this_process(connection=None) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def forget_connections(instance) -> None:
+    """Close every connection of this process: none may be used by two.
+
+    At the end of a context, Alembic's extension closes the one that it keeps.
+    """
+    db.session.remove()
+    with current_app.app_context():
+        pass
+    instance.engine.dispose()
+    forget_broker_connections()
+
+
 class Child:
     """A process that was forked from this one to do some work on the instance."""
 
     living: ClassVar[set["Child"]] = set()
 
     def __init__(self, instance, work) -> None:
-        # No connection may be used by two.
-        db.session.remove()
-        instance.engine.dispose()
-        forget_broker_connections()
+        forget_connections(instance)
         self._instance = instance
         self._log = tempfile.TemporaryFile("w+", buffering=1, errors="replace")
         self.status: int | None = None

@@ -14,6 +14,7 @@ from faults import (
     at,
     check_ledger,
     fill,
+    forget_connections,
     other_connection,
     stamped_before_the_data,
     stop_this_process,
@@ -192,7 +193,7 @@ def test_tables_stay_where_a_transaction_sees_only_what_was(instance, alembic):
     setting = "default_transaction_isolation"
     database = instance.scalar("SELECT current_database()")
     instance.execute(f"ALTER DATABASE \"{database}\" SET {setting} = 'repeatable read'")
-    instance.engine.dispose()
+    forget_connections(instance)
     try:
         with (
             stamped_before_the_data(instance),
@@ -201,5 +202,5 @@ def test_tables_stay_where_a_transaction_sees_only_what_was(instance, alembic):
             alembic.downgrade(RELATIVE)
     finally:
         instance.execute(f'ALTER DATABASE "{database}" RESET {setting}')
-        instance.engine.dispose()
+        forget_connections(instance)
     assert has_tables(instance)

@@ -129,7 +129,7 @@ def test_revert_failing_anywhere_is_completed_by_the_rerun(instance, failing_at,
 
 def test_apply_with_other_options_begins_a_run_of_its_own(instance, failing_at):
     fill(instance)
-    with failing_at("commit", 4), pytest.raises(FAILED):
+    with failing_at("commit", 6), pytest.raises(FAILED):
         instance.upgrade(batch_size=BATCH_SIZE)
     stopped = instance.run().id
     # What it is to do is another thing, so nothing is behind it yet.
@@ -144,7 +144,7 @@ def test_apply_with_other_options_begins_a_run_of_its_own(instance, failing_at):
 
 def test_apply_with_another_batch_size_goes_on(instance, failing_at):
     fill(instance)
-    with failing_at("commit", 4), pytest.raises(FAILED):
+    with failing_at("commit", 6), pytest.raises(FAILED):
         instance.upgrade(batch_size=BATCH_SIZE)
     stopped = instance.run().id
     assert instance.upgrade(batch_size=7).run_id == stopped

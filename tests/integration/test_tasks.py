@@ -169,8 +169,8 @@ def test_errors_beyond_the_bound_are_counted(instance, worker, monkeypatch):
     [
         ({"start_date": "2016-02-30"}, "start_date is '2016-02-30', but must be a day"),
         ({"end_date": "yesterday"}, "end_date is 'yesterday', but must be a day"),
-        ({"batch_size": 0}, "batch_size is 0, but must be from 1 to 100000"),
-        ({"limit": 0}, "limit is 0, but must be 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0, but must be a whole number, 1 to 100000"),
+        ({"limit": 0}, "limit is 0, but must be a whole number, 1 or more"),
         ({"delay": -1}, "delay is -1, but must be from 0 to 3600"),
     ],
 )
