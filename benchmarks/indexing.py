@@ -29,11 +29,10 @@ from kcworks_migrations.broker import publisher
 from kcworks_migrations.names import CREATED_ONLY_OF_KIND
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
-import index
-from faults import NOWHERE, Child, broker_at
-from instance import Instance
+from support import index
+from support.faults import NOWHERE, Child, broker_at
+from support.instance import Instance
 
 ROUNDS = 3
 ORDINARY, CREATED_ONLY = "records", CREATED_ONLY_OF_KIND["record"]

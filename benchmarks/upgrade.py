@@ -22,7 +22,7 @@ from sqlalchemy import text
 from kcworks_migrations import migration, reindex
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import synthetic
+from support import synthetic
 
 ROUNDS = 3
 # What a person without this package would type: no check, no batch, no way to go on.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/faults", "demo")]
+sys.path[:0] = [str(ROOT / name) for name in ("tests", "demo")]
 
 # For the application here and for the programs that tests start: settings by which
 # an operator waits for OpenSearch, and a test should not.
@@ -48,7 +48,7 @@ def small_messages(monkeypatch):
 @pytest.fixture
 def instance(app, engine):
     """An instance without records, communities or runs, and with empty queues."""
-    from instance import Instance
+    from support.instance import Instance
 
     instance = Instance(engine)
     instance.empty()
@@ -70,7 +70,7 @@ def invoke(app, instance):
 @pytest.fixture
 def worker(instance, tmp_path):
     """A Celery worker that is not started yet; no task is queued."""
-    from worker import Worker, forget_tasks
+    from support.worker import Worker, forget_tasks
 
     forget_tasks()
     worker = Worker(tmp_path / "worker.log")

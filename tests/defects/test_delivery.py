@@ -7,9 +7,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from faults import wait_until
-from rebuild import given, preparing, rebuild
-from worker import Worker, forget_tasks, result_of
+from support.faults import wait_until
+from support.rebuild import given, preparing, rebuild
+from support.worker import Worker, forget_tasks, result_of
 
 LIMIT = 3
 SETTING = "INVENIO_KCWORKS_CREATED_DATES_"

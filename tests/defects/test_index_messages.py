@@ -9,12 +9,11 @@ from pathlib import Path
 
 import clients
 import common
-import deposits
-import index
 import pytest
 import servers
 from invenio_search.engine import search
-from rebuild import given, preparing, rebuild
+from support import deposits, index
+from support.rebuild import given, preparing, rebuild
 
 ALONE = {"max_retries": 0}
 """Settings of a client that repeats nothing by itself, which only takes time here."""

@@ -7,12 +7,11 @@ A proxy in front of it counts them.
 
 from collections import Counter
 
-import deposits
-import index
 import pytest
 import snapshot
 from invenio_search import current_search_client
-from rebuild import given, rebuild
+from support import deposits, index
+from support.rebuild import given, rebuild
 
 KCWORKS_CLIENT = {
     "http_compress": True,

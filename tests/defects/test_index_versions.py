@@ -9,8 +9,6 @@ record when one is published. That is its own affair, and the dates are ours.
 import io
 from types import SimpleNamespace
 
-import deposits
-import index
 import pytest
 import sample as demo_sample
 import snapshot
@@ -18,8 +16,9 @@ from invenio_access.permissions import system_identity
 from invenio_communities.proxies import current_communities
 from invenio_db import db
 from invenio_rdm_records.proxies import current_rdm_records_service
-from rebuild import given, preparing, rebuild
 from show import differences
+from support import deposits, index
+from support.rebuild import given, preparing, rebuild
 
 DATES = ("2011-02-03T04:05:06Z", "2012-02-03T04:05:06Z")
 

@@ -5,10 +5,10 @@
 import re
 
 import pytest
-from instance import utc
 from invenio_db import db
-from rebuild import given, rebuild
 from sqlalchemy import inspect
+from support.instance import utc
+from support.rebuild import given, rebuild
 
 from kcworks_migrations.cli import created_dates
 

@@ -3,7 +3,7 @@
 """A plan that is carried out more than once, or bit by bit."""
 
 import pytest
-from rebuild import given, rebuild
+from support.rebuild import given, rebuild
 
 LABELS = {"pid-0", "pid-1", "pid-2", "medieval"}
 

@@ -5,9 +5,9 @@
 from contextlib import contextmanager
 
 import pytest
-from faults import NOWHERE, broker_at
-from rebuild import given, rebuild
 from sqlalchemy import event
+from support.faults import NOWHERE, broker_at
+from support.rebuild import given, rebuild
 
 RECORDS = "rdm_records_metadata"
 OTHERS = 40_000

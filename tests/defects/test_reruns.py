@@ -3,9 +3,9 @@
 """A rerun long after a run was killed: it is about the rows as they are now."""
 
 import pytest
-from faults import Child, Point, at, kill_this_process
-from instance import OURS, utc
-from rebuild import given, preparing, rebuild
+from support.faults import Child, Point, at, kill_this_process
+from support.instance import OURS, utc
+from support.rebuild import given, preparing, rebuild
 
 LEGACY = "2016-02-29T13:11:39Z"
 FIRST_BATCH = Point("committed", f"INSERT INTO {OURS}backup")

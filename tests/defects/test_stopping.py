@@ -7,11 +7,11 @@ import signal
 import sys
 
 import pytest
-from faults import Child, Point, at, other_connection, wait_until
 from flask.cli import ScriptInfo
-from instance import OURS
-from rebuild import given, preparing, rebuild
 from sqlalchemy import event
+from support.faults import Child, Point, at, other_connection, wait_until
+from support.instance import OURS
+from support.rebuild import given, preparing, rebuild
 
 from kcworks_migrations.cli import created_dates
 

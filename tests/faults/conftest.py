@@ -8,13 +8,13 @@ from pathlib import Path
 
 import clients
 import common
-import faults
 import machine
 import pytest
 import server
 import servers
-from instance import Instance
 from sqlalchemy import create_engine
+from support import faults
+from support.instance import Instance
 
 from kcworks_migrations import database, downgrade, upgrade
 

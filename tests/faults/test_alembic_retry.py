@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import pytest
-from faults import (
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from support.faults import (
     DATA_REVISION,
     TABLES_REVISION,
     Point,
@@ -18,8 +20,6 @@ from faults import (
     other_connection,
     stamped_before_the_data,
 )
-from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
 
 from kcworks_migrations.database import LOCK_NOT_AVAILABLE
 from kcworks_migrations.errors import RunIncompleteError

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import processes
 import pytest
-from faults import Point, at, at_message, check_queued
+from support.faults import Point, at, at_message, check_queued
 
 from kcworks_migrations import broker, migration, reindex
 

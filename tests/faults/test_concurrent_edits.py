@@ -5,10 +5,10 @@
 import json
 from datetime import UTC, datetime
 
-import deposits
-import naive
 import pytest
-from faults import (
+from invenio_db import db
+from support import deposits, naive
+from support.faults import (
     Child,
     Point,
     application_name,
@@ -18,8 +18,7 @@ from faults import (
     stop_this_process,
     wait_until,
 )
-from instance import utc
-from invenio_db import db
+from support.instance import utc
 
 DATE = "2011-02-03T04:05:06Z"
 ROUNDS = 4

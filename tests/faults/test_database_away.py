@@ -3,8 +3,15 @@
 """The database goes away in the middle: what it says, and that the rerun completes."""
 
 import pytest
-from faults import Point, at, check_ledger, check_queued, other_connection, outcome
 from sqlalchemy import create_engine, text
+from support.faults import (
+    Point,
+    at,
+    check_ledger,
+    check_queued,
+    other_connection,
+    outcome,
+)
 
 from kcworks_migrations import migration
 from kcworks_migrations.errors import DatabaseFailedError, RunIncompleteError

@@ -3,9 +3,9 @@
 """Guards that nothing should ever need: a write that does something else is undone."""
 
 import pytest
-from faults import Point, at, other_connection
-from instance import utc
-from synthetic import IMPORTED
+from support.faults import Point, at, other_connection
+from support.instance import utc
+from support.synthetic import IMPORTED
 
 from kcworks_migrations.errors import LedgerMismatchError
 

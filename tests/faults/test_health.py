@@ -9,11 +9,11 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import faults
 import pytest
 from celery import current_app as celery_app
-from faults import Point, at, check_queued
 from invenio_search import current_search_client
+from support import faults
+from support.faults import Point, at, check_queued
 
 from kcworks_migrations import health, migration, reindex
 from kcworks_migrations.cli import created_dates

@@ -6,7 +6,7 @@ import json
 import logging
 
 import pytest
-from faults import Point, at, other_connection
+from support.faults import Point, at, other_connection
 
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.errors import RunIncompleteError

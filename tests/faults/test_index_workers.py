@@ -9,14 +9,13 @@ happens then, nothing is lost: another worker, or the same one later, ends the w
 import ast
 import os
 
-import deposits
-import index
 import pytest
 from celery.schedules import maybe_schedule
-from index import verdict_of, waiting
-from instance import Instance
 from invenio_search import current_search_client
-from worker import BEAT_TASK, Worker, forget_tasks, wait_until
+from support import deposits, index
+from support.index import verdict_of, waiting
+from support.instance import Instance
+from support.worker import BEAT_TASK, Worker, forget_tasks, wait_until
 
 from kcworks_migrations import indexer
 

@@ -12,7 +12,7 @@ import signal
 import time
 
 import pytest
-from faults import (
+from support.faults import (
     Child,
     Point,
     at,
@@ -26,7 +26,7 @@ from faults import (
     other_connection,
     outcome,
 )
-from instance import Instance
+from support.instance import Instance
 
 from kcworks_migrations import migration
 

@@ -4,11 +4,11 @@
 
 from collections import deque
 
-import deposits
 import pytest
-from faults import NOWHERE, Child, broker_at, wait_until
 from invenio_db import db
-from latencies import Latencies, table
+from support import deposits
+from support.faults import NOWHERE, Child, broker_at, wait_until
+from support.latencies import Latencies, table
 
 DATE = "2011-02-03T04:05:06Z"
 

@@ -11,18 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-import deposits
-import index
 import pytest
 import sample as demo_sample
-from faults import wait_until
-from index import verdict_of, waiting
-from instance import Instance, utc
 from invenio_db import db
 from invenio_search import current_search_client
-from latencies import Latencies, table
 from shapes import Record
-from worker import Worker, forget_tasks
+from support import deposits, index
+from support.faults import wait_until
+from support.index import verdict_of, waiting
+from support.instance import Instance, utc
+from support.latencies import Latencies, table
+from support.worker import Worker, forget_tasks
 
 from kcworks_migrations.names import CREATED_ONLY_OF_KIND
 

@@ -6,9 +6,9 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from faults import Point, at, check_ledger, other_connection, outcome
-from instance import utc
 from sqlalchemy import event
+from support.faults import Point, at, check_ledger, other_connection, outcome
+from support.instance import utc
 
 from kcworks_migrations import database, downgrade, migration, upgrade
 from kcworks_migrations.database import PAUSES_SECONDS

@@ -7,11 +7,19 @@ from contextlib import contextmanager
 import clients
 import psycopg2
 import pytest
-from faults import Child, Point, at, check_ledger, fill, stop_this_process, wait_until
-from instance import Instance
 from machine import find_program
 from server import Server
 from sqlalchemy import create_engine
+from support.faults import (
+    Child,
+    Point,
+    at,
+    check_ledger,
+    fill,
+    stop_this_process,
+    wait_until,
+)
+from support.instance import Instance
 
 from kcworks_migrations.checks import check
 from kcworks_migrations.database import Database

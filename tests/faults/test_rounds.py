@@ -3,7 +3,7 @@
 """Up, down, up, down: every table but ours is the same each time."""
 
 import pytest
-from faults import Point, at, stamped_before_the_data
+from support.faults import Point, at, stamped_before_the_data
 
 ROUNDS = 10
 

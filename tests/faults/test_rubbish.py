@@ -9,9 +9,9 @@ import uuid
 from collections import Counter
 from datetime import UTC, datetime
 
-import naive
 import pytest
-from faults import other_connection
+from support import naive
+from support.faults import other_connection
 
 SEED = 20260102
 RECORDS, COMMUNITIES = 95_000, 5_000

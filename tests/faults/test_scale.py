@@ -6,7 +6,7 @@ import re
 
 import psutil
 import pytest
-from faults import NOWHERE, Child, Point, at, broker_at, kill_this_process
+from support.faults import NOWHERE, Child, Point, at, broker_at, kill_this_process
 
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
 LINE = re.compile(

@@ -6,17 +6,16 @@ import os
 import signal
 from contextlib import contextmanager
 
-import deposits
-import index
 import pytest
-from faults import Child, search_at, wait_until
-from index import stale_documents
-from instance import INDEXERS
 from invenio_indexer.tasks import process_bulk_queue
 from invenio_search import current_search_client
 from invenio_search.engine import search
 from invenio_search.utils import prefix_index
-from worker import result_of
+from support import deposits, index
+from support.faults import Child, search_at, wait_until
+from support.index import stale_documents
+from support.instance import INDEXERS
+from support.worker import result_of
 
 from kcworks_migrations.broker import connected, queued_messages
 from kcworks_migrations.cli import created_dates

@@ -9,9 +9,9 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.util import CommandError
-from instance import utc
 from sqlalchemy import text
-from synthetic import IMPORTED
+from support.instance import utc
+from support.synthetic import IMPORTED
 
 from kcworks_migrations import queries
 from kcworks_migrations.rules import Filters

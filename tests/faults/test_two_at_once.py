@@ -5,7 +5,7 @@
 import threading
 
 import pytest
-from faults import (
+from support.faults import (
     DATA_REVISION,
     Child,
     Point,
@@ -16,7 +16,7 @@ from faults import (
     stamped_before_the_data,
     stop_this_process,
 )
-from worker import result_of
+from support.worker import result_of
 
 from kcworks_migrations import database, migration
 from kcworks_migrations.database import LOCK_KEY

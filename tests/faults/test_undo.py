@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from click import ClickException
-from faults import (
+from support.faults import (
     DATA_REVISION,
     TABLES_REVISION,
     Child,

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import click
 import pytest
 from celery import current_app as celery_app
-from faults import NOWHERE, broker_at, other_connection, search_at
-from instance import INDEXERS
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.utils import prefix_index
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
-from worker import Worker, wait_until
+from support.faults import NOWHERE, broker_at, other_connection, search_at
+from support.instance import INDEXERS
+from support.worker import Worker, wait_until
 
 from kcworks_migrations.checks import check, queues, room, rows
 from kcworks_migrations.checks import database as database_checks

@@ -18,9 +18,9 @@ from contextlib import suppress
 import pytest
 from celery import current_app as celery_app
 from flask.cli import ScriptInfo
-from instance import forget_broker_connections, utc
 from invenio_db import db
 from invenio_search import current_search
+from support.instance import forget_broker_connections, utc
 
 from kcworks_migrations import upgrade
 from kcworks_migrations.cli import created_dates

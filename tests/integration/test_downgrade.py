@@ -4,8 +4,8 @@
 
 import pytest
 from click import ClickException
-from instance import utc
-from synthetic import IMPORTED
+from support.instance import utc
+from support.synthetic import IMPORTED
 
 from kcworks_migrations.errors import RunIncompleteError
 

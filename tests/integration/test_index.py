@@ -8,15 +8,15 @@ and goes down again.
 
 import copy
 
-import index
 import pytest
 import sample as demo_sample
 import snapshot
-from index import drain, embedded, empty_index
-from instance import utc
 from invenio_access.permissions import system_identity
 from invenio_rdm_records.proxies import current_rdm_records_service
 from show import differences
+from support import index
+from support.index import drain, embedded, empty_index
+from support.instance import utc
 
 
 @pytest.fixture(scope="module")

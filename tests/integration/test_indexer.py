@@ -13,9 +13,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-import deposits
-import faults
-import index
 import pytest
 import sample as demo_sample
 import snapshot
@@ -32,6 +29,7 @@ from invenio_search.engine import search
 from kombu.exceptions import OperationalError
 from shapes import Record
 from show import differences
+from support import deposits, faults, index
 
 from kcworks_migrations import indexer, migration, verify
 from kcworks_migrations.cli import created_dates

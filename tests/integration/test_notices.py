@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from aiosmtpd.controller import Controller
-from faults import broker_at, other_connection
 from flask import current_app
 from sqlalchemy import text
+from support.faults import broker_at, other_connection
 
 from kcworks_migrations import database, notices, upgrade
 from kcworks_migrations.errors import RunIncompleteError, RunInterruptedError

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 from celery import current_app as celery_app
-from faults import stamped_before_the_data
 from flask.cli import ScriptInfo
-from instance import forget_broker_connections, utc
 from invenio_db import db
 from invenio_search import current_search
-from worker import forget_tasks
+from support.faults import stamped_before_the_data
+from support.instance import forget_broker_connections, utc
+from support.worker import forget_tasks
 
 from kcworks_migrations.cli import created_dates
 

@@ -5,10 +5,10 @@
 import json
 from contextlib import ExitStack
 
-import index
 import pytest
-from faults import Child, Point, at, check_ledger, search_at, stop_this_process
-from instance import OURS
+from support import index
+from support.faults import Child, Point, at, check_ledger, search_at, stop_this_process
+from support.instance import OURS
 
 from kcworks_migrations import database, migration, rehearse, upgrade
 from kcworks_migrations.cli import created_dates

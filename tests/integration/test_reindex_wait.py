@@ -9,12 +9,12 @@ import uuid
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import index
 import pytest
 from celery import current_app as celery_app
-from instance import INDEXERS
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from support import index
+from support.instance import INDEXERS
 
 from kcworks_migrations import drain, verify
 from kcworks_migrations.broker import connected, publisher, queued_messages

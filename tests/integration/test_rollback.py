@@ -3,9 +3,9 @@
 """``rollback`` of a run or of chosen rows: exact, and the rest stays."""
 
 import pytest
-from faults import Point, at
-from instance import OURS, utc
 from sqlalchemy import text
+from support.faults import Point, at
+from support.instance import OURS, utc
 
 from kcworks_migrations import downgrade, upgrade
 

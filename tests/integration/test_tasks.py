@@ -8,8 +8,8 @@ import signal
 import pytest
 from celery import current_app as celery_app
 from celery.states import READY_STATES
-from faults import broker_at, outcome
-from worker import QUEUE, result_of, wait_until
+from support.faults import broker_at, outcome
+from support.worker import QUEUE, result_of, wait_until
 
 from kcworks_migrations import migration, task_result
 from kcworks_migrations.database import locked

@@ -3,9 +3,9 @@
 """Limits that a database gives every session: a run outlasts them."""
 
 import pytest
-from faults import TABLES_REVISION, stamped_before_the_data
-from instance import utc
 from sqlalchemy import text
+from support.faults import TABLES_REVISION, stamped_before_the_data
+from support.instance import utc
 
 LEGACY = "2016-02-29T13:11:39Z"
 

@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from instance import OURS, utc
 from sqlalchemy import text
+from support.instance import OURS, utc
 
 LEGACY = "2016-02-29T13:11:39Z"
 IMPORTED = utc("2024-05-01T12:00:00.123456")

@@ -6,8 +6,8 @@ import logging
 from datetime import date
 
 import pytest
-from instance import utc
-from synthetic import IMPORTED
+from support.instance import utc
+from support.synthetic import IMPORTED
 
 from kcworks_migrations.database import LOCK_KEY
 from kcworks_migrations.errors import InstanceError, RunInProgressError, SettingError

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from instance import Instance, utc
-from synthetic import IMPORTED
+from support.instance import Instance, utc
+from support.synthetic import IMPORTED
 
 
 def invenio(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

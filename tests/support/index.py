@@ -20,11 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import NamedTuple
 
-import faults
 import pytest
 import sample as demo_sample
 import snapshot
-from instance import Instance, forget_broker_connections
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
@@ -35,6 +33,8 @@ from sqlalchemy import text
 from kcworks_migrations import verify
 from kcworks_migrations.broker import connected, queued_messages
 from kcworks_migrations.names import INDEXER_OF_KIND
+from support import faults
+from support.instance import Instance, forget_broker_connections
 
 
 def drain() -> None:

@@ -5,7 +5,6 @@
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import synthetic
 from celery import current_app as celery_app
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
@@ -14,6 +13,7 @@ from sqlalchemy import text
 
 from kcworks_migrations import migration, queries
 from kcworks_migrations.names import CREATED_ONLY_OF_KIND
+from support import synthetic
 
 INDEXERS = ("records", "records-drafts", "communities")
 OURS = "kcworks_created_dates_"

@@ -18,13 +18,13 @@ from typing import ClassVar, NamedTuple
 import psycopg2
 from celery import current_app as celery_app
 from flask import current_app
-from instance import forget_broker_connections
 from invenio_db import db
 from invenio_search import current_search
 from kombu import Producer
 from sqlalchemy import create_engine, event, text
 
 from kcworks_migrations.reindex import INDEXER_OF_KIND
+from support.instance import forget_broker_connections
 
 PATIENCE_SECONDS = 300
 
