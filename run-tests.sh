@@ -34,6 +34,7 @@ esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . demo/setup.sh
+export POSTGRES_FSYNC=off # no test ends the machine
 services versions >/dev/null
 
 if [ -z "${KEEP_SERVICES:-}" ] && ! services status >/dev/null; then

@@ -24,9 +24,12 @@ from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from sqlalchemy import text
 
-from kcworks_migrations import migration
-from kcworks_migrations.broker import publisher
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND
+from kcworks_migrations.config import options_from
+from kcworks_migrations.index.broker import publisher
+from kcworks_migrations.index.outbox import send_pending
+from kcworks_migrations.interrupt import never
+from kcworks_migrations.kinds import RECORD
+from kcworks_migrations.report.reporter import Reporter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
@@ -35,7 +38,7 @@ from support.faults import NOWHERE, Child, broker_at
 from support.instance import Instance
 
 ROUNDS = 3
-ORDINARY, CREATED_ONLY = "records", CREATED_ONLY_OF_KIND["record"]
+ORDINARY, CREATED_ONLY = "records", RECORD.own_indexer
 CHUNK = 500
 
 
@@ -99,7 +102,10 @@ def in_bulk(name: str, count: int) -> None:
 
 def queue_community() -> None:
     """Queue a changed community with all that embeds it, as a run does at its end."""
-    assert migration.send_waiting(db.engine, is_again=True).error is None
+    _, how = options_from({})
+    silent = Reporter(is_silent=True)
+    sent = send_pending(db.engine, how, silent, never, is_again=True)
+    assert sent.error is None
 
 
 def purge(name: str) -> None:

@@ -4,33 +4,32 @@
 
 Run on an instance of its own (``demo/setup.sh``: create_instance), as
 ``python benchmarks/upgrade.py [ROWS]``. It inserts synthetic rows, measures in turns
-(bare SQL, upgrade with its queueing left out, bare SQL, ...) and prints seconds, rows
-a second, the ratio, and how much resident memory grew.
+(bare SQL, upgrade and downgrade with their queueing left out, bare SQL, ...) and prints
+seconds, rows a second, the ratios, and how much resident memory grew.
 """
 
 import statistics
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import psutil
 from invenio_app.factory import create_api
 from invenio_db import db
 from sqlalchemy import text
 
-from kcworks_migrations import migration, reindex
+from kcworks_migrations import migration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support import synthetic
 
 ROUNDS = 3
-# What a person without this package would type: no check, no batch, no way to go on.
+# What a person without this package would type: no check, no batch, no rerun.
 BARE = """
 INSERT INTO kcworks_created_dates_run
-    (action, origin, package_version, options, status, phase, statistics, started_at,
-     progress_at)
-VALUES ('apply', 'bare', '', '{}', 'succeeded', 'done', '{}', now(), now());
+    (action, origin, started_by, package_version, options, status, statistics,
+     started_at, progress_at)
+VALUES ('apply', 'bare', '', '', '{}', 'succeeded', '{}', now(), now());
 INSERT INTO kcworks_created_dates_backup
     (run_id, kind, entity_id, label, old_created, new_created, source_value, changed_at)
 SELECT (SELECT max(id) FROM kcworks_created_dates_run), 'record', id, json->>'id',
@@ -63,6 +62,7 @@ def reset(rows: int) -> None:
     connection.set_session(autocommit=True)
     for statement in ("VACUUM ANALYZE rdm_records_metadata", "CHECKPOINT"):
         connection.cursor().execute(statement)
+    connection.set_session(autocommit=False)  # it goes back to the pool
     connection.close()
 
 
@@ -75,32 +75,38 @@ def timed(work) -> float:
 
 def upgrade() -> None:
     """Run the upgrade; the queueing has a benchmark of its own."""
-    with mock.patch.object(
-        reindex, "dispatch", lambda database, gate, advance: reindex.Dispatch()
-    ):
-        migration.apply(db.engine, origin="cli")
+    migration.apply(db.engine, "cli", is_queued=False)
+
+
+def downgrade() -> None:
+    """Run the downgrade, its queueing left out as well."""
+    migration.revert(db.engine, "cli", is_queued=False)
 
 
 def main(rows: int) -> None:
     """Measure in turns and print."""
     process = psutil.Process()
-    seconds: dict[str, list[float]] = {"bare": [], "upgrade": []}
+    seconds: dict[str, list[float]] = {"bare": [], "upgrade": [], "downgrade": []}
     for _ in range(ROUNDS):
         reset(rows)
         seconds["bare"].append(timed(lambda: execute(*BARE.split(";"))))
         reset(rows)
         before = process.memory_info().rss
         seconds["upgrade"].append(timed(upgrade))
+        seconds["downgrade"].append(timed(downgrade))
         grown = (process.memory_info().rss - before) / 2**20
         ratio = seconds["upgrade"][-1] / seconds["bare"][-1]
         print(
             f"bare {seconds['bare'][-1]:.1f} s, upgrade {seconds['upgrade'][-1]:.1f} s:"
             f" {rows / seconds['upgrade'][-1]:.0f} rows a second, ratio {ratio:.2f},"
-            f" memory +{grown:.0f} MiB",
+            f" memory +{grown:.0f} MiB; downgrade {seconds['downgrade'][-1]:.1f} s",
             flush=True,
         )
-    bare, ours = (statistics.median(seconds[name]) for name in ("bare", "upgrade"))
-    print(f"median ratio {ours / bare:.2f} over {ROUNDS} rounds of {rows} rows")
+    bare, up, down = (statistics.median(of_name) for of_name in seconds.values())
+    print(
+        f"median over {ROUNDS} rounds of {rows} rows: upgrade {up / bare:.2f} times the"
+        f" bare statements, downgrade {down / up:.2f} times the upgrade"
+    )
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ GOOD_FORMS = (
     Record("summer begins", "2014-03-09T02:30:00Z", "2014-03-09T02:30:00+00:00"),
     Record("summer ends", "2014-11-02T01:30:00Z", "2014-11-02T01:30:00+00:00"),
     Record("last second", "2016-12-31T23:59:59Z", "2016-12-31T23:59:59+00:00"),
-    Record("before 1970", "1969-12-31T23:59:59Z", "1969-12-31T23:59:59+00:00"),
+    Record("the earliest", "1980-01-01T00:00:00Z", "1980-01-01T00:00:00+00:00"),
+    Record("before 1970", "1969-12-31T23:59:59Z", reasons=("too_early",)),
     # `created` becomes the legacy date, even if that is the later one.
     Record(
         "created too early",

@@ -1,62 +1,77 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The one connection of a run: its lock, its short transactions, their retries."""
+"""The one connection of a run: its short transactions and their retries."""
 
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
-from . import queries
-from .errors import (
-    DatabaseFailedError,
-    InstanceError,
-    RunInProgressError,
-    SessionLostError,
-)
-from .rules import escape
+from .errors import CreatedDatesError, RefusedError, ServiceFailedError
+from .interrupt import CheckStop, never, tries
+from .kinds import KINDS, MEMBERSHIPS, Kind
+from .text import escape
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-LOCK_KEY = 4_215_001_972_733_862_173
-"""Key of the advisory lock: any number, as long as it never changes."""
-
 PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 """How long a batch that ran into the lock timeout waits before each further try."""
 
-LOCK_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
-"""How long to wait before each further try to get the advisory lock."""
-
-TABLES_REVISION = "a94c06be7d15"
-"""The revision that makes the tables of this package, and changes no date."""
-
-POOLED = (
-    "The database is reached through a pooler in transaction mode, which can't keep the"
-    " lock of a run."
-)
-UNPOOL = (
-    "SQLALCHEMY_DATABASE_URI must have the address of PostgreSQL itself, or of a pool"
-    " in session mode."
-)
-
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
+
+# Local to the transaction, so PostgreSQL itself puts all back at its end, whatever the
+# end is. UTC makes the driver hand out UTC instants. A statement that counts or reads
+# all rows takes as long as there are rows: a role's limit would fail each rerun, too.
+# A limit of idle transactions stays, which frees the rows of a run that is held up.
+SET_LOCALS = text(
+    "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
+    " set_config('statement_timeout', '0', true),"
+    " CASE WHEN current_setting('server_version_num')::integer >= 170000"
+    " THEN set_config('transaction_timeout', '0', true) END,"
+    " set_config('TimeZone', 'UTC', true)"
+)
+
+SELECT_COLUMN_TYPE = text(
+    "SELECT format_type(atttypid, NULL) FROM pg_attribute"
+    " WHERE attrelid = to_regclass(:table) AND attname = 'created'"
+    " AND NOT attisdropped"
+)
+SELECT_TABLE_EXISTS = text("SELECT to_regclass(:table) IS NOT NULL")
+
+# A `timestamp` column means UTC by Invenio's convention; a `timestamptz` column is an
+# instant already. `AT TIME ZONE` makes the conversion explicit, in both directions, so
+# that no session or server time zone ever takes part in it.
+CONVERSIONS = {
+    "timestamp without time zone": " AT TIME ZONE 'UTC'",
+    "timestamp with time zone": "",
+}
 
 
 class Database:
     """One connection, on which one transaction follows the other."""
 
     def __init__(self, connection: Connection, lock_timeout_seconds: int) -> None:
-        """Keep the connection; the column types are read when first needed."""
+        """Keep the connection.
+
+        Args:
+            connection: A connection that nobody else uses.
+            lock_timeout_seconds: How long a transaction waits for a locked table.
+        """
         self._connection = connection
+        self.engine = connection.engine
         self._lock_timeout = f"{lock_timeout_seconds}s"
         self._column_types: dict[str, str] = {}
-        self._locking_pid: int | None = None
-        """The server's process that holds the lock of the run."""
+        self.locking_pid: int | None = None
+        """The server's process that holds the lock of a run for this connection."""
+        self.pid: int | None = None
+        """The server's process of the last transaction."""
+        self.check_stop: CheckStop = never
+        """Called while a transaction waits to be tried again; may raise."""
 
     def transaction(
         self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -65,8 +80,8 @@ class Database:
 
         Args:
             work: What to do; it must be safe to do again after a rollback.
-            *args: What it is called with.
-            **kwargs: What it is called with.
+            *args: Passed on.
+            **kwargs: Passed on.
 
         Returns:
             What the work returns, committed.
@@ -74,123 +89,126 @@ class Database:
         Raises:
             OperationalError: The lock was still held at the last try, or the
                 database failed.
-            SessionLostError: The transaction is not on the session with the lock.
+            RunStoppedError: Somebody asked to stop during a pause.
         """
-        pauses = iter(PAUSES_SECONDS)
+        pauses = tries(PAUSES_SECONDS, self.check_stop)
         while True:
+            is_last = next(pauses)
             try:
-                with self._connection.begin():
-                    pid = self.execute(
-                        queries.SET_LOCALS, lock_timeout=self._lock_timeout
-                    ).scalar_one()
-                    if self._locking_pid not in (None, pid):
-                        raise SessionLostError(self._locking_pid)
-                    return work(*args, **kwargs)
+                return self.once(work, *args, **kwargs)
             except OperationalError as error:
-                pause = next(pauses, None)
-                if not is_lock_timeout(error) or pause is None:
+                if is_last or not is_lock_timeout(error):
                     raise
-                time.sleep(pause)
+
+    def once(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the work in one transaction, without a second try.
+
+        Returns:
+            What the work returns, committed.
+
+        Raises:
+            CreatedDatesError: A pooler has moved the run to another session than the
+                one with its lock; nothing was done.
+        """
+        with self._connection.begin():
+            locals = self.execute(SET_LOCALS, lock_timeout=self._lock_timeout)
+            self.pid = pid = locals.scalar_one()
+            if self.locking_pid not in (None, pid):
+                raise CreatedDatesError(
+                    "The run was ended: a pooler in transaction mode has moved it to"
+                    " another session of the database than the one with its lock. What"
+                    " was committed is saved.",
+                    f"Free the lock with `SELECT pg_terminate_backend("
+                    f"{self.locking_pid})`, give SQLALCHEMY_DATABASE_URI the address"
+                    " of PostgreSQL itself, and run the same command again.",
+                )
+            return work(*args, **kwargs)
 
     def execute(self, statement: Any, /, **values: Any) -> CursorResult:
         """Execute a statement in the present transaction."""
         return self._connection.execute(statement, values)
 
-    def execute_on(self, kind: str, query: str, /, **values: Any) -> CursorResult:
-        """Execute a query of `queries` on the table of a kind; give its result.
-
-        The type of ``created`` is read once a run: the application's own revisions
-        change it, but not while this package's revision is at work.
-
-        Returns:
-            The result of the query.
-
-        Raises:
-            InstanceError: The table is absent.
-        """
-        table = queries.TABLE_OF_KIND[kind]
-        if table not in self._column_types:
-            found = self.execute(queries.SELECT_COLUMN_TYPE, table=table).scalar()
-            if found is None:
-                error = missing_table(table)
-                raise error
-            self._column_types[table] = found
-        statement = queries.for_table(query, table, self._column_types[table])
-        return self.execute(statement, **values)
-
-    def lock_holder(self) -> int | None:
-        """Give the database's process that holds the lock of this package, if any."""
-        return self.execute(queries.SELECT_LOCK_HOLDER, key=LOCK_KEY).scalar()
-
-    def try_lock(self) -> bool:
-        """Try to get the lock of this package, in a transaction.
-
-        Returns:
-            Whether this session has it now.
-
-        Raises:
-            InstanceError: A pooler shares this session with somebody who has the lock:
-                PostgreSQL would give it to the same session once more.
-        """
-        pid = self.execute(queries.SELECT_BACKEND_PID).scalar_one()
-        if self.lock_holder() == pid:
-            raise InstanceError(POOLED, UNPOOL)
-        if self.execute(queries.TRY_LOCK, key=LOCK_KEY).scalar_one():
-            self._locking_pid = pid
-        return self._locking_pid is not None
-
-    def is_pooled(self, pid: int) -> bool:
-        """Tell whether a pooler gives each transaction a session of its choice.
+    def execute_on(self, kind: Kind, query: str, /, **values: Any) -> CursorResult:
+        """Execute a query on the table of a kind; give its result.
 
         Args:
-            pid: The server's process of the last transaction here; it is idle now.
+            kind: What fills in ``{table}``, which the query knows as ``t``,
+                ``{label}``, ``{created}`` (an instant, none outside the years that
+                Python has) and ``{convert}``, which stands behind an instant to make
+                it the type of the column, or the reverse.
+            query: A constant of this package.
+            **values: Its parameters.
 
         Returns:
-            Whether a second connection has the same one, which a pooler gives it.
+            The result; a RefusedError if the table or its `created` is absent.
         """
-        with self._connection.engine.connect() as second, second.begin():
-            return second.execute(queries.SELECT_BACKEND_PID).scalar() == pid
+        convert = CONVERSIONS[self._column_type(kind)]
+        created = (
+            "CASE WHEN t.created >= '0001-01-01' AND t.created < '10000-01-01'"
+            f" THEN t.created{convert} END"
+        )
+        filled = query.format(
+            table=kind.table, label=kind.label, created=created, convert=convert
+        )
+        return self.execute(text(filled), **values)
+
+    def _column_type(self, kind: Kind) -> str:
+        """Read the type of `created`; no other revision changes it meanwhile."""
+        if kind.table not in self._column_types:
+            found = self.execute(SELECT_COLUMN_TYPE, table=kind.table).scalar()
+            if found not in CONVERSIONS:
+                raise RefusedError(
+                    f"The database has no table {kind.table} with a timestamp created.",
+                    "bring the instance up to date with `invenio alembic upgrade`.",
+                )
+            self._column_types[kind.table] = found
+        return self._column_types[kind.table]
+
+    def has_table(self, name: str) -> bool:
+        """Tell whether the database has a table, in the present transaction."""
+        return self.execute(SELECT_TABLE_EXISTS, table=name).scalar_one()
+
+    def held(self, query: str, limit: int) -> Generator[Sequence[Any]]:
+        """Read the rows of a query page by page, each in a short transaction.
+
+        The server keeps the result (`WITH HOLD`) until it is read or this session
+        ends: one pass over the tables, whatever the number of pages, and bounded
+        memory here.
+
+        Args:
+            query: A constant of this package, without parameters.
+            limit: The most rows of a page.
+
+        Yields:
+            The pages; none is empty.
+        """
+        name = "kcworks_created_dates_pages"
+        fetch = text(f"FETCH {limit:d} FROM {name}")
+
+        def declare() -> None:
+            # All rows are read: a plan that is fast for the first ones could be slow.
+            self.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+            cursor = f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {query}"
+            self.execute(text(cursor))
+
+        self.transaction(declare)
+        try:
+            while page := self.transaction(lambda: self.execute(fetch).fetchall()):
+                yield page
+        finally:
+            if not self._connection.invalidated:
+                self.transaction(self.execute, text(f"CLOSE {name}"))
 
     def close(self) -> None:
-        """Close the connection for good instead of giving it back to the pool."""
+        """Close the connection for good, with its lock, whatever state it is in."""
         self._connection.invalidate()
-
-
-class BatchSize:
-    """How many rows the next batch takes: fewer after one that took too long."""
-
-    def __init__(self, largest_rows: int, limit_seconds: float) -> None:
-        """Begin with the largest batch."""
-        self.rows = self._largest_rows = largest_rows
-        self._limit_seconds = limit_seconds
-
-    @contextmanager
-    def measured(self) -> Generator[None]:
-        """Measure one batch and choose the size of the next."""
-        began = time.monotonic()
-        yield
-        if time.monotonic() - began > self._limit_seconds:
-            self.rows = max(self.rows // 2, 1)
-        else:
-            self.rows = min(self.rows * 2, self._largest_rows)
-
-
-def missing_table(table: str) -> InstanceError:
-    """Make the error for a table that is absent."""
-    todo = "bring the instance up to date with `invenio alembic upgrade`."
-    if table == queries.RUNS:
-        todo = (
-            "`invenio alembic upgrade kcworks_migrations@head` makes this package's"
-            " tables and changes the dates;"
-            f" `invenio alembic upgrade {TABLES_REVISION}` makes the tables alone, and"
-            " `invenio kcworks-created-dates update --dry-run` needs none."
-        )
-    return InstanceError(f"The database has no table {table}.", todo)
 
 
 def is_lock_timeout(error: BaseException) -> bool:
     """Tell whether the database gave up waiting for a lock."""
-    code = getattr(getattr(error, "orig", None), "pgcode", None)
+    cause = getattr(error, "orig", None)
+    # psycopg 3 and 2.
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return code == LOCK_NOT_AVAILABLE
 
 
@@ -201,68 +219,34 @@ def said_by(error: DBAPIError) -> str:
 
 
 @contextmanager
-def opened(
-    engine: Engine, lock_timeout_seconds: int, needs_ledger: bool = True
-) -> Generator[Database]:
+def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     """Open a connection of its own for reading and short writes, without the lock.
 
     Raises:
-        InstanceError: The database is not PostgreSQL, or lacks a table.
-        DatabaseFailedError: The database failed, and no run row says so.
+        RefusedError: The database is not PostgreSQL, or lacks a table of the instance.
+        ServiceFailedError: The database failed, and no run row says so.
     """
     if engine.dialect.name != "postgresql":
-        raise InstanceError(
+        raise RefusedError(
             f"The database is {engine.dialect.name}, not PostgreSQL.",
             "this package can only work on PostgreSQL.",
         )
     try:
         with engine.connect() as connection:
             database = Database(connection, lock_timeout_seconds)
-            database.transaction(_check_tables, database, needs_ledger)
+            database.transaction(_check_tables, database)
             yield database
     except DBAPIError as error:
-        raise DatabaseFailedError(said_by(error)) from error
+        raise ServiceFailedError("The database", said_by(error)) from error
     except TimeoutError as error:
         fact = "no connection is left in the pool of this process"
-        raise DatabaseFailedError(fact) from error
+        raise ServiceFailedError("The database", fact) from error
 
 
-@contextmanager
-def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
-    """Open the connection of a run and hold the advisory lock on it.
-
-    A killed process leaves nothing behind: the lock goes with its connection.
-
-    Raises:
-        InstanceError: A pooler can't keep the lock, or a table is absent.
-        RunInProgressError: Another run holds the lock.
-    """
-    with opened(engine, lock_timeout_seconds) as database:
-        pid = database.transaction(database.execute, queries.SELECT_BACKEND_PID)
-        if database.is_pooled(pid.scalar_one()):
-            raise InstanceError(POOLED, UNPOOL)
-
-        def running() -> Any:
-            found = database.execute(queries.SELECT_RUNNING, key=LOCK_KEY).first()
-            return found or (None,) * 3
-
-        try:
-            # The server needs a moment to free the lock of a connection that was cut.
-            for pause in (0, *LOCK_PAUSES_SECONDS):
-                time.sleep(pause)
-                if database.transaction(database.try_lock):
-                    break
-            else:
-                raise RunInProgressError(*database.transaction(running))
-            yield database
-        finally:
-            # Frees the lock, whatever state the connection is in: it must not go back
-            # to the pool with it.
-            database.close()
-
-
-def _check_tables(database: Database, needs_ledger: bool) -> None:
-    wanted = [queries.RECORDS, queries.COMMUNITIES, queries.DRAFTS, queries.MEMBERSHIPS]
-    for table in wanted + [queries.RUNS] * needs_ledger:
-        if not database.execute(queries.SELECT_TABLE_EXISTS, table=table).scalar():
-            raise missing_table(table)
+def _check_tables(database: Database) -> None:
+    for table in (*(kind.table for kind in KINDS), MEMBERSHIPS):
+        if not database.has_table(table):
+            raise RefusedError(
+                f"The database has no table {table}.",
+                "bring the instance up to date with `invenio alembic upgrade`.",
+            )

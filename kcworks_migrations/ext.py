@@ -25,6 +25,6 @@ class KCWorksMigrations:
 def finalize_app(app: Flask) -> None:
     """Register the indexers, once every extension is there."""
     # Only here, so that the models and settings load without the indexer.
-    from .indexer import register
+    from .index.indexer import register
 
     register(app)

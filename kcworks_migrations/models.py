@@ -24,32 +24,29 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 
 class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
-    """One execution, of an upgrade (``apply``) or of a downgrade (``revert``)."""
+    """One execution: an update, a restoration or a rehearsal."""
 
     __tablename__ = "kcworks_created_dates_run"
 
     id = Column(BigInteger, primary_key=True)
     action = Column(String(16), nullable=False)
-    """``apply`` or ``revert``."""
+    """``apply``, ``revert`` or ``rehearse``."""
     origin = Column(String(16), nullable=False)
-    """``alembic``, ``cli`` or ``celery``."""
+    """``alembic``, ``cli``, ``celery`` or ``python``."""
+    started_by = Column(Text, nullable=False)
+    """System user and host of the process."""
+    reason = Column(Text, nullable=True)
+    """Why, in the words of whoever started it."""
     package_version = Column(String(32), nullable=False)
     options = Column(JSONB, nullable=False)
-    """What was asked for: a run is only continued by one with the same options."""
+    """What was asked for."""
     status = Column(String(16), nullable=False)
-    """``running``, ``interrupted``, ``errored``, ``succeeded``; ``reverting`` and
-    ``reverted`` once a downgrade works on the changes of this run; ``superseded`` when
-    it was unfinished and is not to go on, since rows behind its cursor were put back
-    (of a restoration: since another one has done the rest)."""
-    phase = Column(String(16), nullable=False)
-    """``records``, ``communities``, ``reindex``, ``done``: where to go on."""
-    cursor = Column(UUID(as_uuid=True), nullable=True)
-    """The last primary key of the phase that is done; none at the start of it."""
+    """``running``, ``succeeded``, ``stopped`` (somebody asked) or ``failed``."""
     statistics = Column(JSONB, nullable=False)
     progress = Column(JSONB, nullable=True)
     """How far the phase is: ``done`` and ``total`` rows, ``rate`` in rows a second."""
     message = Column(Text, nullable=True)
-    """Why the run stopped, or what its reindexing waits for."""
+    """Why the run ended early, or what its reindexing waits for."""
     task_id = Column(String(64), nullable=True)
     """The Celery task that does it, if one does."""
     backend_pid = Column(Integer, nullable=True)
@@ -59,6 +56,14 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     stop_requested_at = Column(DateTime(timezone=True), nullable=True)
     """When somebody asked it to stop after its batch."""
     finished_at = Column(DateTime(timezone=True), nullable=True)
+    settled_at = Column(DateTime(timezone=True), nullable=True)
+    """When every document that holds a date of the ledger was found right."""
+    settling = Column(JSONB, nullable=True)
+    """What the last look at the documents found, and how long it took."""
+    looks = Column(Integer, nullable=False, server_default=text("0"))
+    """How often somebody looked; on the newest row."""
+    next_look_at = Column(DateTime(timezone=True), nullable=True)
+    """When to look again; on the newest row."""
 
 
 class CreatedDatesBackup(db.Model):  # type: ignore[name-defined]
@@ -79,8 +84,17 @@ class CreatedDatesBackup(db.Model):  # type: ignore[name-defined]
     """The PID of a record, the slug of a community."""
     old_created = Column(DateTime(timezone=True), nullable=False)
     new_created = Column(DateTime(timezone=True), nullable=False)
+    source = Column(String(16), nullable=False, server_default=text("'field'"))
+    """Where the date came from: ``field`` (the custom field) or ``plan`` (a curator's
+    file)."""
     source_value = Column(Text, nullable=False)
-    """The legacy date as it stood in the record."""
+    """The legacy date as it stood in the record, or in the file."""
+    source_file = Column(Text, nullable=True)
+    """Name of the curator's file."""
+    source_sha256 = Column(String(64), nullable=True)
+    """Checksum of the curator's file."""
+    note = Column(Text, nullable=True)
+    """What the curator wrote beside the date."""
     source_record_id = Column(UUID(as_uuid=True), nullable=True)
     """For a community: the oldest record of its group."""
     source_record_label = Column(Text, nullable=True)
@@ -123,6 +137,8 @@ class CreatedDatesProblem(db.Model):  # type: ignore[name-defined]
     reason = Column(String(64), nullable=False)
     value = Column(Text, nullable=True)
     """At most 500 characters, control characters escaped."""
+    group_id = Column(Text, nullable=True)
+    """Of a community, where it is known."""
     found_at = Column(DateTime(timezone=True), nullable=False)
 
     __table_args__ = (

@@ -3,9 +3,9 @@
 """The Celery tasks: the same engine in a worker, one kind of rows each.
 
 A message is acknowledged when its run has ended. Whatever happens to a worker before
-that, the broker delivers the message again, and the task goes on with the run where it
-stands, for its options are the same. Delivered again after the run has succeeded, it
-makes one more that changes nothing.
+that, the broker delivers the message again; the task then reads everything again and
+skips what is right. Delivered again after its run has succeeded, it makes one more run
+that changes nothing.
 
 RabbitMQ closes the channel of a consumer that takes longer than ``consumer_timeout``
 (30 minutes) to acknowledge, Redis delivers again after ``visibility_timeout`` (1 hour).
@@ -14,25 +14,24 @@ delivery meets the first at work, is retried later, and finds nothing left to do
 """
 
 import signal
-from dataclasses import replace
-from datetime import date, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Task, shared_task, states
 from flask import current_app
 from invenio_db import db
 
-from . import ledger, migration
-from .config import Options, options_from
+from . import migration
+from .config import How, What, checked, options_from
 from .database import opened
-from .errors import (
-    CreatedDatesError,
-    RunInProgressError,
-    RunInterruptedError,
-    SettingError,
-)
-from .scan import check_filters
-from .task_result import TaskReporter, read_problems, result_of
+from .errors import CreatedDatesError, RunInProgressError, RunStoppedError
+from .kinds import COMMUNITY, RECORD, Kind
+from .ledger import tables
+from .ledger.problems import every
+from .report.reporter import Reporter
+from .report.results import ERRORS_LISTED, result_of
+from .text import logger
+from .values import FLAG, REASON
 
 RETRY_PAUSES_SECONDS = (5, 10, 20, 40, 80, 160, *(300,) * 6)
 """How long to wait before each further try while another run is at work: half an hour
@@ -56,13 +55,14 @@ def update_record_created_dates_task(
     end_date: str | None = None,
     batch_size: int | None = None,
     dry_run: bool = False,
-    verbose: bool = False,
+    verbose: bool | None = None,
     limit: int | None = None,
-    delay: float = 0,
+    delay: float | None = None,
     exclude: list[str] | None = None,
-    incremental: bool = False,
+    reason: str | None = None,
+    queue: bool = True,
 ) -> dict[str, Any]:
-    """Give the records their true `created`.
+    """Set `created` of the records to their true dates.
 
     Args:
         self: The task.
@@ -73,26 +73,19 @@ def update_record_created_dates_task(
         dry_run: Count only, write nothing.
         verbose: Log each changed row.
         limit: The most records to change.
-        delay: Seconds to wait between two batches.
+        delay: Seconds to wait after each batch that changed rows.
         exclude: PIDs or UUIDs of records that stay as they are.
-        incremental: Only what changed since the last succeeded run of the same options.
+        reason: Why; kept with the run.
+        queue: Queue the reindexing. False leaves it pending for the task of the
+            communities, which makes some of the same documents stale.
 
     Returns:
         ``total_found``, ``updated``, ``skipped``, ``errors`` and more, see `result_of`.
     """
-    options = _options("record", batch_size, dry_run, verbose, limit, delay, exclude)
-    filters = replace(
-        options.filters,
-        start_date=_day("start_date", start_date),
-        end_date=_day("end_date", end_date),
-    )
-    options = replace(options, filters=filters)
-    _check_flags(incremental=incremental)
-    if incremental:
-        with opened(db.engine, options.lock_timeout_seconds) as database:
-            since = database.transaction(ledger.base_of, database, options)
-        options = replace(options, since=since)
-    return _run(self, options)
+    given: dict[str, Any] = {"start_date": start_date, "end_date": end_date}
+    given |= {"batch_size": batch_size, "delay": delay, "verbose": verbose}
+    given |= {"limit": limit, "exclude": exclude}
+    return _run(self, RECORD, given, dry_run, reason, queue)
 
 
 @shared_task(**SAFE)
@@ -100,12 +93,13 @@ def update_community_created_dates_task(
     self: Task,
     batch_size: int | None = None,
     dry_run: bool = False,
-    verbose: bool = False,
+    verbose: bool | None = None,
     limit: int | None = None,
-    delay: float = 0,
+    delay: float | None = None,
     exclude: list[str] | None = None,
+    reason: str | None = None,
 ) -> dict[str, Any]:
-    """Give the communities the date of the oldest record of their group.
+    """Set `created` of the communities to the day of the oldest record of their group.
 
     Args:
         self: The task.
@@ -113,78 +107,58 @@ def update_community_created_dates_task(
         dry_run: Count only, write nothing.
         verbose: Log each changed row.
         limit: The most communities to change.
-        delay: Seconds to wait between two batches.
+        delay: Seconds to wait after each batch that changed rows.
         exclude: Slugs or UUIDs of communities that stay as they are.
+        reason: Why; kept with the run.
 
     Returns:
         ``total_found``, ``updated``, ``skipped``, ``no_records``, ``errors`` and more,
         see `result_of`.
     """
-    return _run(
-        self,
-        _options("community", batch_size, dry_run, verbose, limit, delay, exclude),
-    )
+    given: dict[str, Any] = {"batch_size": batch_size, "delay": delay}
+    given |= {"verbose": verbose, "limit": limit, "exclude": exclude}
+    return _run(self, COMMUNITY, given, dry_run, reason, True)
 
 
-def _options(
-    kind: str,
-    batch_size: int | None,
+def _run(
+    task: Task,
+    kind: Kind,
+    given: Mapping[str, Any],
     dry_run: bool,
-    verbose: bool,
-    limit: int | None,
-    delay: float,
-    exclude: list[str] | None,
-) -> Options:
-    """Check the parameters that the tasks share.
+    reason: str | None,
+    is_queued: bool,
+) -> dict[str, Any]:
+    """Run the engine for a task.
 
     Returns:
-        The options of the run.
+        The result of the task.
 
     Raises:
-        SettingError: One of them can't be used; nothing was touched.
+        SystemExit: A signal stopped the run: the process ends as it would have without
+            a run, only after its batch. The worker knows whether the task was revoked
+            or will be delivered again.
+        CreatedDatesError: It failed or was asked to stop; the text tells the next step.
     """
-    options = options_from(current_app.config)
-    for name, value, largest in (
-        ("batch_size", batch_size, 100_000),
-        ("limit", limit, None),
-    ):
-        if value is not None and not (
-            type(value) is int and 1 <= value <= (largest or value)
-        ):
-            wanted = "a whole number, " + (
-                f"1 to {largest}" if largest else "1 or more"
-            )
-            raise SettingError(name, value, wanted)
-    if not isinstance(exclude, list | tuple | None) or not all(
-        isinstance(name, str) for name in exclude or ()
-    ):
-        raise SettingError("exclude", exclude, "a list of PIDs, slugs or UUIDs")
-    if type(delay) not in {int, float} or not 0 <= delay <= 3600:
-        raise SettingError("delay", delay, "from 0 to 3600 seconds")
-    _check_flags(dry_run=dry_run, verbose=verbose)
-    return replace(
-        options,
-        kinds=(kind,),
-        batch_size=batch_size or options.batch_size,
-        is_dry_run=dry_run,
-        verbose=verbose or options.verbose,
-        limit=limit,
-        delay_seconds=delay,
-        filters=replace(options.filters, excluded=frozenset(exclude or ())),
-    )
-
-
-def _check_flags(**flags: object) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise SettingError(name, value, "True or False")
-
-
-def _day(name: str, value: str | None) -> date | None:
     try:
-        return None if value is None else datetime.strptime(value, "%Y-%m-%d").date()
-    except (ValueError, TypeError):
-        raise SettingError(name, value, "a day such as 2016-02-29") from None
+        checked("dry_run", FLAG, dry_run)
+        checked("queue", FLAG, is_queued)
+        if reason is not None:
+            checked("reason", REASON, reason)
+        what, how = options_from(current_app.config, kinds=(kind,), **given)
+        return _work(task, what, how, dry_run, reason, is_queued)
+    except RunInProgressError as error:
+        tries = task.request.retries
+        if tries < len(RETRY_PAUSES_SECONDS):
+            raise task.retry(countdown=RETRY_PAUSES_SECONDS[tries]) from error
+        raise CreatedDatesError(error.message) from error
+    except RunStoppedError as error:
+        if error.asked_by in signal.Signals.__members__:
+            _end_process()
+            raise SystemExit(error.message) from error
+        raise CreatedDatesError(error.message) from error
+    except CreatedDatesError as error:
+        # The result backend makes an error again from its class and its text alone.
+        raise CreatedDatesError(error.message) from error
 
 
 def _end_process() -> None:
@@ -197,38 +171,49 @@ def _end_process() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def _run(task: Task, options: Options) -> dict[str, Any]:
-    """Run the engine for a task.
-
-    Returns:
-        The result of the task.
-
-    Raises:
-        SystemExit: A signal stopped the run: the process ends as it would have without
-            a run, only after its batch. The worker knows whether the task was revoked
-            or is to be delivered again.
-        CreatedDatesError: It failed or was asked to stop; the text tells the next step.
-    """
-    reporter = TaskReporter(task, options)
-    try:
-        check_filters(db.engine, options)
-        summary = migration.apply(
-            db.engine, "celery", options, reporter, task.request.id
-        )
-    except RunInProgressError as error:
-        tries = task.request.retries
-        if tries < len(RETRY_PAUSES_SECONDS):
-            raise task.retry(countdown=RETRY_PAUSES_SECONDS[tries]) from error
-        raise CreatedDatesError(error.message) from error
-    except RunInterruptedError as error:
-        if error.asked_by in signal.Signals.__members__:
-            _end_process()
-            raise SystemExit(error.message) from error
-        raise CreatedDatesError(error.message) from error
-    except CreatedDatesError as error:
-        # The result backend makes an error again from its class and its text alone.
-        raise CreatedDatesError(error.message) from error
-    problems = (
-        reporter.problems if options.is_dry_run else read_problems(summary, options)
+def _work(
+    task: Task, what: What, how: How, dry_run: bool, reason: str | None, is_queued: bool
+) -> dict[str, Any]:
+    """Apply or preview, and give the result of the task."""
+    [kind] = what.kinds
+    prefix = "[DRY RUN] " if dry_run else ""
+    tell = _teller(task)
+    reporter = Reporter(how.verbose, is_silent=True, prefix=prefix, on_progress=tell)
+    if dry_run:
+        summary = migration.preview(db.engine, what, how, reporter, ERRORS_LISTED)
+        return result_of(kind, summary, summary.problems)
+    with opened(db.engine, how.lock_timeout_seconds) as database:
+        tables.make(database)
+    summary = migration.apply(
+        db.engine,
+        "celery",
+        what,
+        how,
+        reporter,
+        task.request.id,
+        reason,
+        is_queued,
     )
-    return result_of(options.kinds[0], summary, problems)
+    assert summary.run_id is not None
+    with opened(db.engine, how.lock_timeout_seconds) as database:
+        return result_of(kind, summary, every(database, summary.run_id))
+
+
+def _teller(task: Task) -> Callable[[dict[str, Any]], None]:
+    """Give what tells Celery the progress, until that fails once."""
+    is_told = True
+
+    def tell(progress: dict[str, Any]) -> None:
+        nonlocal is_told
+        try:
+            # A revoked task finishes its batch, but stays revoked for who asks.
+            if is_told and task.AsyncResult(task.request.id).state != states.REVOKED:
+                task.update_state(state="PROGRESS", meta=progress)
+        except Exception as error:
+            # Not worth failing a run, whose row has the progress as well.
+            logger.warning(
+                "Celery's result backend is not told the progress: %s", error
+            )
+            is_told = False
+
+    return tell

@@ -40,7 +40,7 @@ def engine(app):
 @pytest.fixture
 def small_messages(monkeypatch):
     """Put each id into a message of its own, so that there are many to break."""
-    from kcworks_migrations import indexer
+    from kcworks_migrations.index import indexer
 
     monkeypatch.setattr(indexer, "MESSAGE_IDS", 1)
 
@@ -57,9 +57,13 @@ def instance(app, engine):
 
 
 @pytest.fixture
-def invoke(app, instance):
+def invoke(app, instance, monkeypatch):
     """Call the command group in this process; give its result."""
+    from kcworks_migrations.checks import services
     from kcworks_migrations.cli import created_dates
+
+    # `check` waits as long for the answers of workers, of which there are none.
+    monkeypatch.setattr(services, "PING_SECONDS", 0.1)
 
     def invoke(*arguments: str):
         return app.test_cli_runner().invoke(created_dates, [*map(str, arguments)])
@@ -67,12 +71,21 @@ def invoke(app, instance):
     return invoke
 
 
-@pytest.fixture
-def worker(instance, tmp_path):
-    """A Celery worker that is not started yet; no task is queued."""
-    from support.worker import Worker, forget_tasks
+@pytest.fixture(scope="module")
+def worker_of_module(app, tmp_path_factory):
+    """A Celery worker, the same for all tests of a module: it takes long to start."""
+    from support.worker import Worker
 
-    forget_tasks()
-    worker = Worker(tmp_path / "worker.log")
+    worker = Worker(tmp_path_factory.mktemp("worker") / "worker.log")
     yield worker
     worker.kill()
+
+
+@pytest.fixture
+def worker(instance, worker_of_module):
+    """A Celery worker that takes no task before it is started; no task is queued."""
+    from support.worker import forget_tasks
+
+    forget_tasks()
+    yield worker_of_module
+    worker_of_module.rest()

@@ -1,37 +1,26 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""One go or no-go before the deploy, in seconds and without changing anything.
+"""Go or no-go before the deploy, in seconds and without changing anything.
 
-Each check is a small function that yields lines. What it looks for may be absent: the
-tables of this package before the upgrade, rights, the broker, OpenSearch. Each of these
-is a line, and so is a check that itself fails.
+Each check is a small function that yields lines: what would stop or surprise an
+operator, and a few facts that are worth reading anyway. What it looks for may be
+absent: our tables before the upgrade, rights, the broker, OpenSearch. Each of these is
+a line, and so is a check that itself fails.
 """
 
 from collections.abc import Callable, Generator, Iterable
 
 from flask import current_app
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 
-from ..config import Options, options_from
-from ..errors import DatabaseFailedError, SettingError
-from . import database, fields, queues, revision, rows, search
-from .line import Line, failed, fine, stop
-
-DATABASE_CHECKS = {
-    "database": database.server,
-    "tables": database.tables,
-    "rights": database.rights,
-    "revision": revision.revision,
-    "run": database.other_runs,
-    "locks": database.locks,
-    "rows": rows.rows,
-}
-SERVICE_CHECKS = {
-    "custom_fields": fields.fields,
-    "broker": queues.broker,
-    "schedule": queues.schedule,
-    "search": search.search,
-}
+from ..config import What, options_from
+from ..database import said_by
+from ..errors import RefusedError
+from ..kinds import DATED
+from ..migration.decisions import Decisions
+from . import database, history, rows, services
+from .line import Line, failed, stop
 
 
 def check(engine: Engine) -> Generator[Line]:
@@ -41,32 +30,41 @@ def check(engine: Engine) -> Generator[Line]:
         engine: The engine of the instance's database.
 
     Yields:
-        What was found, in an order that stays.
+        What was found, always in the same order.
     """
     try:
-        options = options_from(current_app.config)
-        yield fine("settings", "All settings can be used.")
-    except SettingError as error:
-        options = options_from({})
-        todo = "Correct it. The other lines are told for the default settings."
+        what, how = options_from(current_app.config)
+    except RefusedError as error:
+        what, how = options_from({})
+        todo = "Correct it. The other lines hold for the default settings."
         yield stop("settings", error.fact, todo)
-    yield from _check_database(engine, options)
-    for name, look in SERVICE_CHECKS.items():
-        yield from _lines(name, look, options)
+    yield from _check_database(engine, what)
+    yield from _lines("custom_fields", services.custom_fields, what)
+    yield from _lines("broker", services.broker, how)
+    yield from _lines("schedule", services.schedule)
+    yield from _lines("search", services.search, how)
 
 
-def _check_database(engine: Engine, options: Options) -> Generator[Line]:
+def _check_database(engine: Engine, what: What) -> Generator[Line]:
     if engine.dialect.name != "postgresql":
         fact = f"The database is {engine.dialect.name}, not PostgreSQL."
         yield stop("database", fact, "This package can only work on PostgreSQL.")
         return
     try:
         with database.reading(engine) as connection:
-            for name, look in DATABASE_CHECKS.items():
-                yield from _lines(name, look, connection, options)
-    except DatabaseFailedError as error:
-        todo = "Start it, or correct its address, then check again."
-        yield stop("database", error.message, todo)
+            yield from _lines("database", database.server, connection)
+            yield from _lines("tables", database.tables, connection)
+            yield from _lines("rights", database.rights, connection)
+            yield from _lines("revision", history.revision, connection)
+            yield from _lines("run", history.other_runs, connection)
+            yield from _lines("locks", database.locks, connection)
+            decisions = Decisions(connection, what)
+            for kind in DATED:
+                yield from _lines(kind.plural, rows.rows, connection, decisions, kind)
+    except DBAPIError as error:
+        fact = f"PostgreSQL does not answer: {said_by(error)}."
+        todo = "Start it, or correct SQLALCHEMY_DATABASE_URI, then check again."
+        yield stop("database", fact, todo)
 
 
 def _lines(

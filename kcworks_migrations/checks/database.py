@@ -1,22 +1,26 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Is the database one that can be migrated, by this role, now?"""
+"""Can this role migrate this database now?"""
 
-import json
 import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.engine import CursorResult, Engine
-from sqlalchemy.exc import DBAPIError
 
-from .. import queries
-from ..config import Options
-from ..database import POOLED, UNPOOL, Database, said_by
-from ..dates import show
-from ..errors import DatabaseFailedError
-from ..rules import escape
+from ..database import CONVERSIONS, SELECT_COLUMN_TYPE, Database
+from ..errors import POOLED, UNPOOL
+from ..kinds import DATED, KINDS, MEMBERSHIPS
+from ..ledger.tables import NAMES
+from ..locks import (
+    OF_THIS_DATABASE,
+    SELECT_BACKEND_PID,
+    is_pooled,
+    table_holders,
+)
+from ..text import escape, show
 from .line import Line, fine, stop, warning
 
 CONNECT_SECONDS = 5
@@ -28,18 +32,73 @@ STATEMENT_SECONDS = 5
 LONG_TRANSACTION_SECONDS = 60
 """From which age a transaction of somebody else is told."""
 
-INSTANCE_TABLES = (*queries.TABLE_OF_KIND.values(), queries.DRAFTS, queries.MEMBERSHIPS)
-OUR_TABLES = tuple(
-    f"kcworks_created_dates_{name}" for name in ("run", "backup", "problem")
+INSTANCE_TABLES = (*(kind.table for kind in KINDS), MEMBERSHIPS)
+RIGHTS = {
+    **dict.fromkeys(INSTANCE_TABLES, "SELECT"),
+    **{kind.table: "SELECT UPDATE" for kind in DATED},
+    **dict.fromkeys((*NAMES, "alembic_version"), "SELECT INSERT DELETE UPDATE"),
+}
+"""What a run and Alembic need, by table."""
+
+# The first statement of each transaction: nothing that follows can write, and none
+# takes long, neither by itself nor by waiting for a lock.
+SET_READ_ONLY = text(
+    "SELECT set_config('transaction_read_only', 'on', true),"
+    " set_config('statement_timeout', :statement_timeout, true),"
+    " set_config('lock_timeout', '1s', true), set_config('TimeZone', 'UTC', true)"
 )
-RIGHTS = (
-    [("SELECT", name) for name in INSTANCE_TABLES]
-    + [("UPDATE", name) for name in queries.TABLE_OF_KIND.values()]
-    + [
-        (privilege, name)
-        for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
-        for name in (*OUR_TABLES, "alembic_version")
-    ]
+SELECT_SERVER = text("""
+SELECT current_setting('server_version') AS version, current_user AS role,
+       current_database() AS database, pg_is_in_recovery() AS is_standby,
+       current_setting('default_transaction_read_only')::boolean AS is_read_only
+""")
+SELECT_TRIGGERS = text("""
+SELECT tgrelid::regclass::text AS name, tgname::text AS trigger FROM pg_trigger
+WHERE tgrelid IN (to_regclass('rdm_records_metadata'),
+                  to_regclass('communities_metadata'))
+  AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 > 0
+ORDER BY 1, 2
+""")
+# Rights on the column count where the whole table's are not given. Before the upgrade
+# our tables are absent, and the right to make them is what counts.
+SELECT_MISSING_RIGHTS = text("""
+SELECT p || ' on ' || w.name
+FROM unnest(CAST(:names AS text[]), CAST(:privileges AS text[])) AS w(name, privileges),
+     unnest(string_to_array(w.privileges, ' ')) AS p
+WHERE to_regclass(w.name) IS NOT NULL AND NOT has_table_privilege(w.name, p)
+  AND (p <> 'UPDATE' OR NOT EXISTS (
+    SELECT FROM pg_attribute AS a
+    WHERE a.attrelid = to_regclass(w.name) AND a.attname = 'created'
+      AND has_column_privilege(a.attrelid, a.attnum, p)))
+UNION ALL
+SELECT 'USAGE on ' || s FROM unnest(CAST(:our_names AS text[])) AS name,
+    LATERAL pg_get_serial_sequence(to_regclass(name)::text, 'id') AS s
+WHERE NOT has_sequence_privilege(s, 'USAGE')
+UNION ALL
+SELECT 'CREATE on the schema ' || coalesce(current_schema(), 'in search_path')
+WHERE NOT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+  AND EXISTS (SELECT FROM unnest(CAST(:our_names AS text[])) AS name
+              WHERE to_regclass(name) IS NULL)
+ORDER BY 1
+""")
+# These locks on a table mean that the transaction has locked or changed rows of it,
+# which stay locked until its end.
+SELECT_LONG_TRANSACTIONS = text(f"""
+SELECT a.pid, a.application_name AS name, a.xact_start AS since, a.state, EXISTS (
+    SELECT FROM pg_locks AS l
+    WHERE l.pid = a.pid AND l.granted AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
+      AND {OF_THIS_DATABASE}
+      AND l.relation IN (to_regclass('rdm_records_metadata'),
+                         to_regclass('communities_metadata'))) AS has_rows
+FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND a.backend_type = 'client backend'
+  AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
+ORDER BY a.xact_start LIMIT 3
+""")
+SELECT_PREPARED_TRANSACTIONS = text(
+    "SELECT gid, prepared FROM pg_prepared_xacts WHERE database = current_database()"
+    " ORDER BY prepared LIMIT 3"
 )
 
 
@@ -50,39 +109,32 @@ class ReadOnly(Database):
     """
 
     def execute(self, statement: Any, /, **values: Any) -> CursorResult:
-        """Execute a statement; psycopg2 has all its rows when it returns."""
+        """Execute a statement; the driver has all its rows when it returns."""
         with self._connection.begin():
-            limit = f"{STATEMENT_SECONDS}s"
-            self._connection.execute(
-                queries.SET_READ_ONLY, {"statement_timeout": limit}
-            )
+            limit = {"statement_timeout": f"{STATEMENT_SECONDS}s"}
+            self._connection.execute(SET_READ_ONLY, limit)
             return self._connection.execute(statement, values)
-
-    def has_table(self, name: str) -> bool:
-        """Tell whether the database has a table."""
-        return self.execute(queries.SELECT_TABLE_EXISTS, table=name).scalar_one()
 
 
 @contextmanager
 def reading(engine: Engine) -> Generator[ReadOnly]:
     """Open a connection that only reads.
 
-    Raises:
-        DatabaseFailedError: The server did not answer.
+    Args:
+        engine: The engine of the instance's database.
+
+    Yields:
+        The connection; the error of the driver says why there is none.
     """
     # The driver would wait for minutes for a server that says nothing.
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_SECONDS))
-    try:
-        connection = engine.connect()
-    except DBAPIError as error:
-        raise DatabaseFailedError(said_by(error)) from error
-    with connection:
+    with engine.connect() as connection:
         yield ReadOnly(connection, lock_timeout_seconds=1)
 
 
-def server(database: ReadOnly, options: Options) -> Iterable[Line]:
-    """Look at the server: can it be written, and what does a session begin with?"""
-    found = database.execute(queries.SELECT_SERVER).one()
+def server(database: ReadOnly) -> Iterable[Line]:
+    """Tell which server it is, and whether a run could write and keep its lock."""
+    found = database.execute(SELECT_SERVER).one()
     fact = f"PostgreSQL {found.version}, database {found.database}, role {found.role}"
     if found.is_standby:
         fact += ": a standby, which can't be written."
@@ -93,132 +145,60 @@ def server(database: ReadOnly, options: Options) -> Iterable[Line]:
         yield stop("database", fact, todo)
     else:
         yield fine("database", f"{fact}.")
-    pid = database.execute(queries.SELECT_BACKEND_PID).scalar_one()
-    if database.is_pooled(pid):
+    if is_pooled(database, database.execute(SELECT_BACKEND_PID).scalar_one()):
         yield stop("pooler", POOLED, UNPOOL)
-    zone = f"Sessions begin with {found.time_zone}; any is fine."
-    yield fine("time_zone", zone)
 
 
-def tables(database: ReadOnly, options: Options) -> Iterable[Line]:
-    """Look for the tables of the instance, and at the type of their `created`."""
+def tables(database: ReadOnly) -> Iterable[Line]:
+    """Tell which tables of the instance are absent, or have something in the way."""
     missing = [name for name in INSTANCE_TABLES if not database.has_table(name)]
     if missing:
         todo = "Bring the instance up to date with `invenio alembic upgrade`."
         yield stop("tables", f"The database has no {', '.join(missing)}.", todo)
-    types = {
-        table: database.execute(queries.SELECT_COLUMN_TYPE, table=table).scalar()
-        for table in queries.TABLE_OF_KIND.values()
-        if table not in missing
-    }
-    for table, type in types.items():
-        if type not in queries.COLUMN_TYPES:
+    for table in (kind.table for kind in DATED if kind.table not in missing):
+        type = database.execute(SELECT_COLUMN_TYPE, table=table).scalar()
+        if type not in CONVERSIONS:
             fact = f"created of {table} is {type or 'missing'}."
             todo = "This release knows timestamp and timestamptz only."
             yield stop("tables", fact, todo)
-        else:
-            yield fine("tables", f"created of {table} is {type}.")
-    for name, trigger in database.execute(queries.SELECT_TRIGGERS):
-        yield warning(
-            "triggers",
-            f"{name} has the trigger {escape(trigger)}, which each change will fire.",
-            "See that it changes no other column and may run for every row.",
-        )
+    for name, trigger in database.execute(SELECT_TRIGGERS):
+        fact = f"{name} has the trigger {escape(trigger)}, which each change fires."
+        todo = "Make sure that it changes no other column and may run for every row."
+        yield warning("triggers", fact, todo)
 
 
-def rights(database: ReadOnly, options: Options) -> Iterable[Line]:
-    """Look for what the role may not do."""
-    privileges, names = zip(*RIGHTS, strict=True)
-    rows = database.execute(
-        queries.SELECT_MISSING_RIGHTS,
-        privileges=list(privileges),
-        names=list(names),
-        our_names=list(OUR_TABLES),
+def rights(database: ReadOnly) -> Iterable[Line]:
+    """Tell what the role may not do."""
+    missing = database.execute(
+        SELECT_MISSING_RIGHTS,
+        names=list(RIGHTS),
+        privileges=list(RIGHTS.values()),
+        our_names=list(NAMES),
     )
-    missing = [f"{privilege} on {name}" for privilege, name in rows]
-    if not database.has_table(OUR_TABLES[0]):
-        schema, can_create = database.execute(queries.SELECT_CAN_CREATE).one()
-        if not can_create:
-            missing.append(f"CREATE on the schema {schema or 'in search_path'}")
-    if missing:
+    if lacking := ", ".join(missing.scalars()):
         todo = "Grant that, or run the upgrade as the role that owns the tables."
-        yield stop("rights", f"The role lacks {', '.join(missing)}.", todo)
-    else:
-        yield fine("rights", "The role may do all that the upgrade does.")
+        yield stop("rights", f"The role lacks {lacking}.", todo)
 
 
-def other_runs(database: ReadOnly, options: Options) -> Iterable[Line]:
-    """Look for a run that is at work, and for ones that are not complete."""
-    if database.lock_holder():
-        todo = "Wait for its end: `invenio kcworks-created-dates status`."
-        yield stop("run", "Another run is at work.", todo)
-        return
-    unfinished = []
-    if database.has_table(OUR_TABLES[0]):
-        kept = json.dumps(options.of_run())
-        unfinished = database.execute(
-            queries.SELECT_UNFINISHED_RUNS, options=kept
-        ).fetchall()
-    is_first = True
-    for id, action, is_same in unfinished:
-        fact = f"Run {id} ({action}) is not complete."
-        if action == "apply" and is_same and is_first:
-            yield fine("run", f"{fact} The next one goes on where it stopped.")
-            is_first = False
-        elif action == "revert":
-            todo = "Complete it first: `invenio kcworks-created-dates rollback`."
-            yield warning("run", fact, todo)
-        else:
-            todo = "It is left as it is: a run goes on only with the same options."
-            yield warning("run", fact, todo)
-    if not unfinished:
-        yield fine("run", "No other run is at work.")
-
-
-def locks(database: ReadOnly, options: Options) -> Iterable[Line]:
-    """Look for what would keep the upgrade from the tables, or from some rows."""
-    lines = []
-    for pid, name, since in database.execute(queries.SELECT_TABLE_LOCK_HOLDERS):
-        lines.append(
-            stop(
-                "locks",
-                f"Process {pid} ({escape(name, 60) or 'no application name'}) has"
-                f" locked a whole table since {show(since)}.",
-                f"See what it does: `{queries.HOW_TO_SEE_STATEMENT.format(pid=pid)}`."
-                " Wait for its end, or end it:"
-                f" `SELECT pg_terminate_backend({pid})`.",
-            )
+def locks(database: ReadOnly) -> Iterable[Line]:
+    """Tell what would keep the upgrade from the tables, or from some rows."""
+    for pid, sentence in table_holders(database):
+        todo = f"Wait for its end, or end it: `SELECT pg_terminate_backend({pid})`."
+        yield stop("locks", sentence, todo)
+    seconds = LONG_TRANSACTION_SECONDS
+    for found in database.execute(SELECT_LONG_TRANSACTIONS, seconds=seconds):
+        who = f"process {found.pid} ({escape(found.name, 60) or 'no application name'})"
+        what, todo = (
+            ("holds rows", "Rows it still holds at the end are skipped and listed.")
+            if found.has_rows
+            else ("is open", "It keeps old versions of rows from being vacuumed.")
         )
-    for pid, name, since, state, has_rows in database.execute(
-        queries.SELECT_LONG_TRANSACTIONS, seconds=LONG_TRANSACTION_SECONDS
-    ):
-        what = "holds rows" if has_rows else "is open"
-        todo = (
-            "Rows that it still holds then are left out and listed as locked."
-            if has_rows
-            else "It keeps the old versions of the rows from being vacuumed."
+        yield warning(
+            "transactions",
+            f"A transaction of {who} {what} since {show(found.since)} ({found.state}).",
+            f"{todo} `SELECT query FROM pg_stat_activity WHERE pid = {found.pid}`.",
         )
-        lines.append(
-            warning(
-                "transactions",
-                f"A transaction of process {pid} ({state},"
-                f" {escape(name, 60) or 'no application name'}) {what}"
-                f" since {show(since)}.",
-                f"{todo} See what it does:"
-                f" `{queries.HOW_TO_SEE_STATEMENT.format(pid=pid)}`.",
-            )
-        )
-    for gid, prepared in database.execute(queries.SELECT_PREPARED_TRANSACTIONS):
-        lines.append(
-            warning(
-                "transactions",
-                f"The transaction {escape(gid, 100)} is prepared since"
-                f" {show(prepared)} and holds its locks until somebody ends it.",
-                "Find out who left it: `COMMIT PREPARED` or `ROLLBACK PREPARED`.",
-            )
-        )
-    yield from lines
-    if "locks" not in {line.name for line in lines}:
-        yield fine("locks", "Nobody has locked a whole table.")
-    if "transactions" not in {line.name for line in lines}:
-        yield fine("transactions", f"None is older than {LONG_TRANSACTION_SECONDS} s.")
+    for gid, since in database.execute(SELECT_PREPARED_TRANSACTIONS):
+        fact = f"Transaction {escape(gid, 100)} is prepared since {show(since)}."
+        todo = "End it, `COMMIT PREPARED` or `ROLLBACK PREPARED`: it keeps its locks."
+        yield warning("transactions", fact, todo)

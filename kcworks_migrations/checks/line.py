@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..database import said_by
 from ..errors import CreatedDatesError
-from ..rules import escape
+from ..text import escape
 
 LEVELS = ("fine", "warning", "stop")
 """``fine``: nothing to do; ``warning``: the upgrade works, but know this; ``stop``: it
@@ -28,28 +28,27 @@ class Line(NamedTuple):
 
 
 def fine(name: str, fact: str, what_to_do: str | None = None) -> Line:
-    """Make a line about what is as it should be."""
+    """Give a line about what is as it should be."""
     return Line(name, "fine", fact, what_to_do)
 
 
 def warning(name: str, fact: str, what_to_do: str) -> Line:
-    """Make a line about what does not keep the upgrade from its end."""
+    """Give a line about what does not keep the upgrade from its end."""
     return Line(name, "warning", fact, what_to_do)
 
 
 def stop(name: str, fact: str, what_to_do: str) -> Line:
-    """Make a line about what is to be seen to before the upgrade."""
+    """Give a line about what must be fixed before the upgrade."""
     return Line(name, "stop", fact, what_to_do)
 
 
 def failed(name: str, error: Exception) -> Line:
-    """Make the line about what could not be looked at."""
+    """Give the line about a check that failed itself."""
     if isinstance(error, DBAPIError):
-        said = f"The database says: {said_by(error)}"
+        said = f"the database says: {said_by(error)}"
     elif isinstance(error, CreatedDatesError):
-        said = error.message
+        said = error.fact
     else:
         said = f"{type(error).__name__}: {escape(str(error), 200)}"
-    fact = f"This could not be looked at. {said.rstrip('.')}."
-    todo = "See to the other lines first, then check again."
-    return warning(name, fact, todo)
+    todo = "Fix what the other lines name, then check again."
+    return warning(name, f"This check failed: {said.rstrip('.')}.", todo)

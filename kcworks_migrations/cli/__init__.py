@@ -2,38 +2,80 @@
 # SPDX-License-Identifier: MIT
 """The command group ``invenio kcworks-created-dates``."""
 
+import traceback
+from typing import Any
+
 import click
 
-from .check import check
-from .problems import problems
+from ..errors import UNEXPECTED, CreatedDatesError
+from ..text import COMMAND, echo, escape, logger
+from .index import reindex, verify
+from .look import check, problems, show
 from .rehearse import rehearse
-from .reindex import reindex
-from .rollback import rollback
-from .show import show
 from .status import status
-from .stop import stop
+from .undo import rollback, stop
 from .update import update
-from .verify import verify
+
+KNOWN = (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)
+"""What click itself ends with a status; the last is a reader that has seen enough."""
 
 
-@click.group("kcworks-created-dates")
+class Group(click.Group):
+    """A group whose commands end with `UNEXPECTED` after an error of no known kind."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke the command; print and log the traceback of such an error.
+
+        Returns:
+            What the command returns.
+
+        Raises:
+            Exit: With `UNEXPECTED`.
+            CreatedDatesError: Somebody pressed Ctrl-C outside a run.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            step = f"`{COMMAND} status` shows what was changed."
+            raise CreatedDatesError("Stopped by Ctrl-C.", step) from error
+        except Exception as error:
+            if isinstance(error, KNOWN):
+                raise
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            trace = "\n".join(map(escape, lines))
+            logger.error("%s", trace)
+            echo(trace, err=True)
+            echo(
+                "Error: an unexpected error, shown above, ended the command. Please"
+                f" report it; `{COMMAND} status` shows what was changed.",
+                err=True,
+            )
+            raise click.exceptions.Exit(UNEXPECTED) from error
+
+
+@click.group("kcworks-created-dates", cls=Group)
 def created_dates() -> None:
-    """The true created dates of imported records and communities.
+    """Set the created dates of imported records and communities to the true ones.
 
     \b
     Before: check, update --dry-run, rehearse
     Do it:  invenio alembic upgrade kcworks_migrations@head
     After:  status, problems, verify
-    Undo:   invenio alembic downgrade a94c06be7d15 (after a half finished upgrade:
-            rollback)
+    Undo:   invenio alembic downgrade a94c06be7d15 (after an upgrade that did not
+            finish: rollback)
 
-    Exit status of all: 0 done, 1 done with problems (or no-go, not right), 2 wrong
-    usage or setting, 3 stopped early or failed and can be continued, 4 another run
-    is at work.
+    \b
+    Exit status of every command:
+      0  done
+      1  done, with problems; from check: no go; from verify: not right
+      2  wrong usage or setting; nothing was changed
+      3  stopped early, failed or declined; what was done is saved
+      4  another run is at work; nothing was changed
+      5  an unexpected error; its traceback is printed and logged
     """  # noqa: D301 - click reads the escape
 
 
-COMMANDS = (
+for command in (
     check,
     rehearse,
     update,
@@ -44,6 +86,5 @@ COMMANDS = (
     reindex,
     stop,
     rollback,
-)
-for command in COMMANDS:
+):
     created_dates.add_command(command)

@@ -1,49 +1,104 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""What the commands share: asking before a write, and the exit status."""
+"""What the commands share: options, asking before a write, and the exit status."""
 
-import json
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import click
+from flask import current_app
+from invenio_db import db
 
-from ..errors import NotConfirmedError
-from ..output import echo
-from ..summary import Summary
+from ..config import How, options_from
+from ..database import Database, opened
+from ..errors import CreatedDatesError
+from ..ledger import tables
+from ..report.summary import Summary
+from ..text import COMMAND, as_json, echo, is_terminal
+from ..values import FLAG, REASON
+
+UPGRADE = "invenio alembic upgrade kcworks_migrations@head"
+FIRST_STEPS = (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
+NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
+
+json_option = click.option(
+    "--json", "is_json", is_flag=True, help="Print one JSON document."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+reason_option = click.option(
+    "--reason", type=REASON, metavar="TEXT", help="Why this is done; `status` shows it."
+)
 
 
-def exit_with(summary: Summary) -> None:
-    """End with 3 if some of the reindexing waits, 1 with problems, 0 otherwise."""
-    status = 1 if summary.statistics.errors else 0
-    click.get_current_context().exit(3 if summary.queue_error else status)
+def option(group: type, name: str, *flags: str, **more: Any) -> Callable[[Any], Any]:
+    """Give the decorator for an option that `config` declares.
+
+    Args:
+        group: `config.What` or `config.How`.
+        name: The name of its field.
+        *flags: Further spellings, such as ``-v``.
+        **more: What click is told beside the type and the help.
+
+    Returns:
+        The decorator. An option that is not given is none: the setting holds.
+    """
+    [field] = [f for f in fields(group) if f.name == name]
+    value = field.metadata["value"]
+    told: dict[str, Any] = {"type": value, "help": field.metadata["help"]}
+    if value is FLAG:
+        told |= {"type": bool, "is_flag": True, "default": None}
+    return click.option(*flags, f"--{name.replace('_', '-')}", name, **told | more)
 
 
-def ask(what: str, question: str, is_answered: bool) -> None:
+@contextmanager
+def reading(is_json: bool = False) -> Generator[Database]:
+    """Open a connection for looking; end the command where nothing was done yet."""
+    _, how = options_from(current_app.config)
+    with opened(db.engine, how.lock_timeout_seconds) as database:
+        if not database.transaction(tables.exist, database):
+            if is_json:
+                echo(as_json({"message": NOTHING_YET, "next": FIRST_STEPS}))
+            else:
+                steps = "\n".join(f"  {step}" for step in FIRST_STEPS)
+                echo(f"{NOTHING_YET} Begin with:\n{steps}")
+            click.get_current_context().exit(0)
+        yield database
+
+
+def make_tables(how: How) -> None:
+    """Make the tables of this package if they are absent."""
+    with opened(db.engine, how.lock_timeout_seconds) as database:
+        tables.make(database)
+
+
+def ask(what: str, is_answered: bool) -> None:
     """Say what is about to be done, and ask unless `--yes` was given.
 
     Raises:
         UsageError: There is nobody to ask.
-        NotConfirmedError: The answer was no.
+        CreatedDatesError: The answer was no.
     """
     echo(what, err=True)
     if is_answered:
         return
-    if not sys.stdin.isatty():
-        raise click.UsageError("Without a terminal to ask on, --yes is needed.")
+    if not is_terminal(sys.stdin):
+        raise click.UsageError("There is no terminal to ask on: --yes is needed.")
     try:
-        is_confirmed = click.confirm(question, err=True)
+        is_confirmed = click.confirm("Continue?", err=True)
     except click.Abort:  # Ctrl-C at the question
-        click.echo(err=True)
+        echo(err=True)
         is_confirmed = False
     if not is_confirmed:
-        raise NotConfirmedError
+        raise CreatedDatesError(
+            "Nothing was changed.",
+            "To continue, run the same command again and answer y.",
+        )
 
 
-def echo_json(document: Any) -> None:
-    """Print one JSON document; instants as ISO 8601."""
-    click.echo(json.dumps(document, default=_as_text, indent=2))
-
-
-def _as_text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def exit_with(summary: Summary) -> None:
+    """End with 3 if the queueing stopped early, 1 with problems, 0 otherwise."""
+    status = 1 if summary.statistics.errors else 0
+    click.get_current_context().exit(3 if summary.queue_error else status)

@@ -1,20 +1,17 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""``rehearse``: a few real rows there and back, and a forecast of the whole."""
+"""``rehearse``: a few real rows there and back."""
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 from invenio_db import db
 
+from .. import rehearsal
 from ..config import options_from
-from ..interrupt import interrupt
-from ..output import echo, unfailing
-from ..rehearse import Rehearsal
-from ..rehearse import rehearse as do_rehearse
-from ..report import Reporter
-from ..summary import counted, duration
-from .common import ask, echo_json
+from ..report.reporter import Reporter
+from ..text import as_json, counted, echo
+from .common import UPGRADE, ask, json_option, make_tables, reason_option, yes_option
 
 
 @click.command()
@@ -24,42 +21,37 @@ from .common import ask, echo_json
     default=100,
     show_default=True,
     metavar="N",
-    help="So many rows, of all shapes.",
+    help="How many rows, of all shapes.",
 )
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@reason_option
+@json_option
+@yes_option
 @with_appcontext
-def rehearse(limit: int, is_json: bool, yes: bool) -> None:
-    """Try a few real rows, there and back, and forecast the whole.
+def rehearse(limit: int, reason: str | None, is_json: bool, yes: bool) -> None:
+    """Try a few real rows, there and back.
 
-    Changes them, indexes, verifies, puts all back and verifies again. Drains the
-    indexing queues here. Leaves nothing behind but a run that says so. The
-    exit status is 0 when everything was as it should be, else 1.
+    Changes them, indexes them, compares every column and document, and restores
+    them, without workers and under one lock. What is left is a run with restored
+    entries. The exit status is 0 when everything was as it should be, else 1.
 
     \b
     Example:
       invenio kcworks-created-dates rehearse --limit 20
     """  # noqa: D301 - click reads the escape
-    options = options_from(current_app.config)
+    what, how = options_from(current_app.config)
     ask(
-        f"This changes created of up to {limit} rows, indexes them, and puts them back."
+        f"This changes created of up to {limit} rows, indexes them, and restores them."
         "\nUsers may see the new dates for a moment.",
-        "Go on?",
         yes,
     )
-    with interrupt(None) as asked:
-        result = do_rehearse(
-            db.engine, options, limit, Reporter(options.verbose), asked.check
-        )
-    if is_json:
-        with unfailing():
-            echo_json(result.as_dict())
-    else:
-        echo("\n".join(_lines(result)))
+    make_tables(how)
+    reporter = Reporter(how.verbose)
+    result = rehearsal.rehearse(db.engine, what, how, limit, reporter, reason)
+    echo(as_json(result.as_dict()) if is_json else "\n".join(_lines(result)))
     click.get_current_context().exit(1 if result.wrong else 0)
 
 
-def _lines(result: Rehearsal) -> list[str]:
+def _lines(result: rehearsal.Rehearsal) -> list[str]:
     if not result.rows:
         return ["Nothing to rehearse: no date would change."]
     lines = [
@@ -67,17 +59,18 @@ def _lines(result: Rehearsal) -> list[str]:
         f"Rehearsal with {counted(result.rows, 'row')}, run {result.run_id}:"
         f" {counted(result.documents, 'document')} indexed on the way.",
     ]
+    if result.locked:
+        rows = counted(result.locked, "row")
+        lines.append(f"Locked by somebody all the time, and left out: {rows}.")
     if result.edited:
-        lines.append(f"{result.edited} were edited meanwhile and not compared.")
+        rows = counted(result.edited, "row")
+        lines.append(f"Edited by somebody meanwhile, and not compared: {rows}.")
     lines += [f"  wrong: {text}" for text in result.wrong]
     if not result.wrong:
         lines.append("Every row and document was right, and is as it was before.")
-    e = result.forecast
-    if e:
-        drain = "unknown" if e.drain_seconds is None else duration(e.drain_seconds)
-        lines += [
-            f"The whole: {counted(e.rows, 'row')} in about {duration(e.run_seconds)},"
-            f" a ledger of {e.ledger_bytes / 1e6:.1f} MB,",
-            f"  {counted(e.documents, 'document')} to reindex, {drain} for one worker.",
-        ]
-    return [*lines, "Next:", "  invenio alembic upgrade kcworks_migrations@head"]
+    rate = result.documents / max(result.index_seconds, 0.001)
+    lines.append(
+        f"The whole would change {counted(result.rows_in_all, 'row')}; here"
+        f" {rate:,.0f} documents a second were indexed."
+    )
+    return [*lines, "Next:", f"  {UPGRADE}"]

@@ -6,116 +6,101 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
-from invenio_db import db
 
-from .. import ledger, queries
-from ..config import options_from
-from ..database import Database, opened
-from ..dates import show
-from ..report import seconds_left
-from ..statistics import Statistics
-from ..summary import counted, duration
-from .common import echo_json
+from .. import locks
+from ..database import Database
+from ..kinds import DATED
+from ..ledger import history, pending, runs
+from ..ledger.problems import first
+from ..ledger.standing import count_standing
+from ..ledger.statistics import Statistics
+from ..text import COMMAND, as_json, counted, duration, echo, escape, show
+from .common import FIRST_STEPS, UPGRADE, json_option, reading
 
 RUNS_SHOWN = 10
 CHANGED_SHOWN = 10
-COMMAND = "invenio kcworks-created-dates"
+DOWNGRADE = "invenio alembic downgrade a94c06be7d15"
 
 
 @click.command()
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @with_appcontext
 def status(is_json: bool) -> None:
-    """Show the runs, what waits, and what to do next.
+    """Show the runs, what is pending, and what to do next.
 
-    Also whether a run is at work and how far it is, and what can be rolled back.
+    Also who started each run and why, how far the one at work is, and what can be
+    rolled back.
 
     \b
     Example:
       invenio kcworks-created-dates status --json
     """  # noqa: D301 - click reads the escape
-    with opened(db.engine, options_from(current_app.config).lock_timeout_seconds) as d:
-        found = d.transaction(_read, d)
-    if is_json:
-        echo_json(found)
-    else:
-        click.echo("\n".join(_lines(found)))
+    with reading(is_json) as database:
+        found = database.transaction(_status, database)
+    echo(as_json(found) if is_json else "\n".join(_status_lines(found)))
 
 
-def _read(database: Database) -> dict[str, Any]:
+def _status(database: Database) -> dict[str, Any]:
     """Read everything in one transaction; give what is printed as JSON."""
-    holder = database.lock_holder()
-    rows = database.execute(queries.SELECT_RUNS, limit=RUNS_SHOWN).mappings().all()
-    runs = [dict(row) for row in rows]
-    for run in runs:
-        if run.pop("backend_pid") != holder and run["status"] == "running":
-            run["status"] = "killed"
-    # Looks at every changed row: not while somebody asks again and again.
-    changed = [
-        {"kind": kind, **row}
-        for kind in ({} if holder else queries.TABLE_OF_KIND)
-        for row in database.execute_on(
-            kind, queries.SELECT_CHANGED_SINCE, kind=kind, limit=CHANGED_SHOWN
-        ).mappings()
-    ]
-    return {
-        "runs": runs,
-        "is_at_work": holder is not None,
-        "standing": ledger.count_standing(database),
-        "changed_since": None
-        if holder
-        else sum(row.pop("count") for row in _firsts(changed)),
-        "changed_since_shown": [
-            {key: row[key] for key in ("kind", "label", "created")} for row in changed
-        ],
-        "waiting": ledger.count_waiting(database),
-        "problems": bool(runs and ledger.problems(database, runs[0]["id"], limit=1)),
+    latest = history.latest_runs(database, RUNS_SHOWN)
+    is_at_work = locks.holder(database) is not None
+    found = {
+        "runs": latest,
+        "is_at_work": is_at_work,
+        "standing": count_standing(database),
+        "changed_since": None,
+        "changed_since_shown": [],
+        "pending": pending.count(database),
+        "problems": bool(latest and first(database, latest[0]["id"], 1)),
     }
+    if not is_at_work:  # it looks at every changed row
+        count, rows = history.changed_since(database, CHANGED_SHOWN)
+        found |= {"changed_since": count, "changed_since_shown": rows}
+    return found
 
 
-def _firsts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the first row of each kind, which has the count of all of them."""
-    return list({row["kind"]: row for row in reversed(rows)}.values())
-
-
-def _lines(found: Mapping[str, Any]) -> list[str]:
+def _status_lines(found: Mapping[str, Any]) -> list[str]:
     lines = []
     for number, run in enumerate(found["runs"]):
         lines += _run_lines(run, is_last=number == 0)
-    standing, changed = found["standing"], found["changed_since"] or 0
-    lines.append(f"Can be rolled back: {counted(standing - changed, 'change')}")
+    changed = found["changed_since"] or 0
+    lines.append(
+        f"Can be rolled back: {counted(found['standing'] - changed, 'change')}"
+    )
     if changed:
-        lines.append(f"Changed by somebody since, to be left alone: {changed}")
+        lines.append(f"Changed by somebody since, will be left alone: {changed}")
         for row in found["changed_since_shown"]:
             lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
-    lines.append(f"Waiting for reindexing: {counted(found['waiting'], 'change')}")
+    lines.append(f"Pending reindexing: {counted(found['pending'], 'change')}")
     return lines + ["Next:", *(f"  {line}" for line in _next(found))]
 
 
 def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
-    task = f" (task {run['task_id']})" if run["task_id"] else ""
-    origin = f" from {run['origin']}" if run["origin"] != run["action"] else ""
-    lines = [f"Run {run['id']}: {run['action']}{origin}, {run['status']}"]
-    if task:
-        lines.append(f"  Celery{task}")
-    lines.append(f"  {show(run['started_at'])} to {show(run['finished_at'])}")
+    lines = [
+        f"Run {run['id']}: {run['action']} from {run['origin']}, {run['status']}",
+        f"  {show(run['started_at'])} to {show(run['finished_at'])}",
+        f"  started by {escape(run['started_by'])}",
+    ]
+    if run["task_id"]:
+        lines.append(f"  Celery task {escape(run['task_id'])}")
+    if run["reason"]:
+        lines.append(f"  because: {escape(run['reason'])}")
     progress = run["progress"]
-    if run["status"] == "running" and progress:
-        left = seconds_left(progress)
+    if run["status"] == runs.RUNNING and progress:
+        left = progress["seconds_left"]
         lines.append(
             f"  {progress['phase']}: {progress['done']} of {progress['total']} done,"
             f" {progress['rate']:.0f} a second"
             + (f", about {duration(left)} left" if left is not None else "")
         )
-    if is_last or run["status"] != "succeeded":
+    if is_last or run["status"] != runs.SUCCEEDED:
         statistics = Statistics.from_dict(run["statistics"])
         verb = "restored" if run["action"] == "revert" else "updated"
-        for name in ("records", "communities"):
-            tally = getattr(statistics, name)
+        for kind in DATED:
+            tally = statistics.of(kind)
             lines.append(
-                f"  {name}: {tally.total_found} found, {tally.updated} {verb},"
+                f"  {kind.plural}: {tally.total_found} found, {tally.updated} {verb},"
                 f" {tally.skipped} skipped, {tally.no_records} without records,"
                 f" {tally.errors} errors"
             )
@@ -123,31 +108,57 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
 
 
 def _next(found: Mapping[str, Any]) -> list[str]:
-    """Tell the next safe step."""
-    runs = [run for run in found["runs"] if run["action"] != "rehearse"]
-    updates = [run for run in runs if run["action"] == "apply"]
-    at_work = [r["progress_at"] for r in updates if r["origin"] != "rehearse"]
-    for run in updates:
-        # An update since has found the rows of a killed rehearsal right.
-        is_relied_on = any(instant > run["started_at"] for instant in at_work)
-        is_left = run["origin"] == "rehearse" and run["status"] != "reverted"
-        if is_left and not is_relied_on and not found["is_at_work"]:
-            return [f"{COMMAND} rollback --run {run['id']}    the rehearsal was killed"]
+    """Give the next safe commands, each with what it is for."""
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
-    if not runs:
-        return [
-            f"{COMMAND} check",
-            f"{COMMAND} update --dry-run",
-            f"{COMMAND} rehearse",
-            "invenio alembic upgrade kcworks_migrations@head",
-        ]
-    last = runs[0]
-    if last["status"] in ("killed", "interrupted", "errored"):
-        return ["the same command again; it goes on where the run stopped"]
+    if not found["runs"]:
+        return list(FIRST_STEPS)
     steps = []
-    if found["waiting"]:
+    for number, run in enumerate(found["runs"]):
+        is_done = run["status"] == runs.SUCCEEDED and run["action"] == "apply"
+        if is_done and _is_whole(run):
+            break  # it has also done what earlier runs left
+        steps += _ways_on(run, is_last=number == 0)
+    if found["pending"]:
         steps.append(f"{COMMAND} reindex")
     if found["problems"]:
-        steps.append(f"{COMMAND} problems --run {last['id']}")
-    return [*steps, f"{COMMAND} verify"]
+        steps.append(f"{COMMAND} problems --run {found['runs'][0]['id']}")
+    return [*dict.fromkeys(steps), f"{COMMAND} verify"]
+
+
+def _ways_on(run: Mapping[str, Any], is_last: bool) -> list[str]:
+    """Give both ways on from a run that did not finish, and nothing from any other."""
+    if run["status"] == runs.SUCCEEDED or not (run["standing"] or is_last):
+        return []
+    is_of_alembic = run["origin"] == "alembic"
+    if run["action"] == "revert":
+        again = DOWNGRADE if is_of_alembic else _rollback(run["options"])
+        return [f"{again}    to restore the rest"]
+    steps = []
+    if run["standing"] or run["action"] == "apply":
+        again = UPGRADE if is_of_alembic else f"{COMMAND} update"
+        if not _is_whole(run):
+            again = "the same command again, with its options"
+        steps.append(f"{again}    to do the rest")
+    if run["standing"]:
+        changes = counted(run["standing"], "change")
+        undo = _rollback({"run": run["id"]})
+        steps.append(f"{undo}    to undo its {changes}")
+    return steps
+
+
+def _is_whole(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run was to change all rows; a rehearsal is part of that."""
+    options = run["options"]
+    some = {"start_date", "end_date", "exclude", "only"}
+    if run["action"] != "rehearse":
+        some.add("limit")
+    return not some & options.keys() and len(options["kinds"]) == len(DATED)
+
+
+def _rollback(selection: Mapping[str, Any]) -> str:
+    """Give the command for what a run row keeps of a selection."""
+    words = [f"--run {selection['run']}"] if "run" in selection else []
+    words += [f"--record {name}" for name in selection.get("records", ())]
+    words += [f"--community {name}" for name in selection.get("communities", ())]
+    return escape(" ".join([COMMAND, "rollback", *words]))

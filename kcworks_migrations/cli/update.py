@@ -2,132 +2,85 @@
 # SPDX-License-Identifier: MIT
 """``update``: the same work as the upgrade, as often as wanted."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 from invenio_db import db
 
-from .. import dry_run as dry_running
-from .. import ledger, migration, plan
-from ..config import Options, options_from
+from .. import migration
+from ..config import How, What, options_from
 from ..database import opened
-from ..dates import show
-from ..output import echo
-from ..report import Reporter
-from ..scan import check_filters
-from . import background as in_background
-from .common import ask, exit_with
+from ..kinds import COMMUNITY, RECORD
+from ..migration.decisions import check_names
+from ..report.reporter import Reporter
+from . import background
+from .common import (
+    ask,
+    exit_with,
+    json_option,
+    make_tables,
+    option,
+    reason_option,
+    yes_option,
+)
 
-DAY = click.DateTime(["%Y-%m-%d"])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any:
+    """Read the names in a file, one a line, except empty lines and ``#`` lines."""
+    if path is None:
+        return None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = (line.strip() for line in lines)
+    return [name for name in names if name and not name.startswith("#")]
 
 
 @click.command()
 @click.option("--records-only", is_flag=True, help="Only records, not communities.")
 @click.option("--communities-only", is_flag=True, help="Only communities.")
-@click.option(
-    "--start-date",
-    metavar="YYYY-MM-DD",
-    type=DAY,
-    help="Only records whose created is on this UTC day or later.",
-)
-@click.option(
-    "--end-date",
-    metavar="YYYY-MM-DD",
-    type=DAY,
-    help="Only records whose created is on this UTC day or before.",
-)
-@click.option(
-    "--incremental",
-    is_flag=True,
-    help="Only what changed since the start of the last succeeded run.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Change N records and N communities at most, to try it on a few.",
-)
-@click.option(
-    "--exclude",
-    type=FILE,
-    metavar="FILE",
-    help="Leave these rows alone: PIDs, slugs or UUIDs, one a line.",
-)
-@click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Count, show a sample and estimate; write nothing.",
-)
-@click.option(
-    "--save-plan",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    metavar="FILE",
-    help="With --dry-run: write each change as a line of JSON.",
-)
-@click.option(
-    "--plan",
-    "plan_path",
-    type=FILE,
-    metavar="FILE",
-    help="Change just the rows of a saved plan, or nothing if one has moved.",
-)
-@click.option("--batch-size", type=click.IntRange(1, 100_000), help="Rows at a time.")
-@click.option(
-    "--delay",
-    type=click.FloatRange(0, 3600),
-    default=0,
-    metavar="SECONDS",
-    help="Wait so long between two batches.",
-)
+@option(What, "start_date", metavar="YYYY-MM-DD")
+@option(What, "end_date", metavar="YYYY-MM-DD")
+@option(What, "limit", metavar="N")
+@option(What, "exclude", type=FILE, metavar="FILE", callback=_names)
+@option(How, "batch_size", metavar="N")
+@option(How, "delay", metavar="SECONDS")
+@click.option("--dry-run", is_flag=True, help="Count and show examples; write nothing.")
 @click.option(
     "--background",
+    "is_in_background",
     is_flag=True,
     help="Let Celery workers do it; print the ids of the tasks.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print each changed row.")
-@click.option("--json", "is_json", is_flag=True, help="Print the end as JSON.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@reason_option
+@option(How, "verbose", "-v")
+@json_option
+@yes_option
 @with_appcontext
 def update(
     records_only: bool,
     communities_only: bool,
-    start_date: datetime | None,
-    end_date: datetime | None,
-    incremental: bool,
-    limit: int | None,
-    exclude: Path | None,
     dry_run: bool,
-    save_plan: Path | None,
-    plan_path: Path | None,
-    batch_size: int | None,
-    delay: float,
-    background: bool,
-    verbose: bool,
+    is_in_background: bool,
+    reason: str | None,
     is_json: bool,
     yes: bool,
+    **given: Any,
 ) -> None:
-    """Change the dates as the upgrade does, as often as wanted.
+    """Change the dates as the upgrade does.
+
+    Rows that are right already are skipped, so an update may be repeated as often as
+    wanted. The tables of this package are made first if they are absent.
 
     \b
     Examples:
       invenio kcworks-created-dates update --dry-run
-      invenio kcworks-created-dates update --limit 20
-      invenio kcworks-created-dates update --incremental --yes
+      invenio kcworks-created-dates update --limit 20 --reason "a first try"
       invenio kcworks-created-dates update --records-only --start-date 2024-05-01
-      invenio kcworks-created-dates update --dry-run --save-plan plan.jsonl
-      invenio kcworks-created-dates update --plan plan.jsonl
       invenio kcworks-created-dates update --background --yes
-
-    Exit status: 0 done, 1 done with problems, 2 wrong usage, 3 stopped early
-    (the same command goes on), 4 another run is at work.
     \f
 
     Raises:
@@ -135,95 +88,39 @@ def update(
     """  # noqa: D301 - click reads the escapes
     if records_only and communities_only:
         raise click.UsageError("Use either --records-only or --communities-only.")
-    if save_plan and not dry_run:
-        raise click.UsageError("--save-plan needs --dry-run.")
-    if background and (plan_path or save_plan):
-        raise click.UsageError(
-            "A plan is a file here, which a worker can't see: leave out --background."
-        )
-    options = options_from(current_app.config)
-    options = replace(
-        options,
-        batch_size=batch_size or options.batch_size,
-        verbose=verbose or options.verbose,
-        is_dry_run=dry_run,
-        limit=limit,
-        delay_seconds=delay,
-        kinds=("record",) * (not communities_only)
-        + ("community",) * (not records_only),
-        filters=replace(
-            options.filters,
-            start_date=start_date and start_date.date(),
-            end_date=end_date and end_date.date(),
-            excluded=plan.read_names(exclude) if exclude else frozenset(),
-            planned=plan.read(plan_path) if plan_path else None,
-        ),
-    )
-    check_filters(db.engine, options)
-    if background:
-        if not dry_run:
-            ask("\n".join(_what_is_done(options)), "Go on?", yes)
-        in_background.echo(in_background.queue(options, incremental), is_json)
+    kinds = (RECORD,) * (not communities_only) + (COMMUNITY,) * (not records_only)
+    what, how = options_from(current_app.config, kinds=kinds, **given)
+    with opened(db.engine, how.lock_timeout_seconds) as database:
+        database.transaction(check_names, database, what)
+    if not dry_run:
+        ask("\n".join(_what_is_done(what)), yes)
+    if is_in_background:
+        background.echo_tasks(background.queue(kinds, given, dry_run, reason), is_json)
         return
-    if incremental:
-        options = _since_the_last_run(options)
-    reporter = Reporter(options.verbose, is_json)
+    prefix = "[DRY RUN] " if dry_run else ""
+    reporter = Reporter(how.verbose, is_json, prefix=prefix)
     if dry_run:
-        with _written(save_plan) as file:
-            summary = dry_running.try_out(db.engine, options, reporter, file)
-        exit_with(summary)
-    ask("\n".join(_what_is_done(options)), "Go on?", yes)
-    exit_with(migration.apply(db.engine, "cli", options, reporter))
-
-
-def _since_the_last_run(options: Options) -> Options:
-    with opened(db.engine, options.lock_timeout_seconds) as database:
-        since = database.transaction(ledger.base_of, database, options)
-    if since:
-        said = (
-            f"Looking at what changed since {show(since.instant)} (run {since.run_id})."
-        )
+        summary = migration.preview(db.engine, what, how, reporter)
     else:
-        said = (
-            "No succeeded run of the same options to build on: looking at everything."
-        )
-    echo(said, err=True)
-    return replace(options, since=since)
+        make_tables(how)
+        summary = migration.apply(db.engine, "cli", what, how, reporter, reason=reason)
+    exit_with(summary)
 
 
-@contextmanager
-def _written(path: Path | None) -> Generator[TextIO | None]:
-    """Open the plan beside its place: a crash leaves no half of one under its name."""
-    if path is None:
-        yield None
-        return
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            yield file
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _what_is_done(options: Options) -> list[str]:
+def _what_is_done(what: What) -> list[str]:
     """Say what an update is about to do, as far as is known before it looks."""
-    nouns = {"record": "records", "community": "communities"}
-    filters = options.filters
+    nouns = " and ".join(kind.plural for kind in what.kinds)
     lines = [
-        f"This changes created of {' and '.join(nouns[k] for k in options.kinds)} to"
-        " their true dates.",
-        "Nothing else of them changes, and rollback or the downgrade undoes it.",
+        f"This sets created of {nouns} to their true dates.",
+        "Nothing else in them changes; `rollback` or the downgrade undoes it.",
     ]
-    if filters.start_date or filters.end_date:
-        first, last = filters.start_date or "the first", filters.end_date or "the last"
+    if what.start_date or what.end_date:
+        first, last = what.start_date or "the first", what.end_date or "the last"
         lines.append(f"- only records created from {first} to {last}")
-    if filters.first_versions_only:
+    if what.first_versions_only:
         lines.append("- only first versions of records")
-    if options.limit:
-        lines.append(f"- at most {options.limit} of each")
-    if filters.excluded:
-        lines.append(f"- except the {len(filters.excluded)} excluded ones")
-    if filters.planned is not None:
-        lines.append(f"- only the {len(filters.planned)} rows of the plan")
+    if what.limit:
+        lines.append(f"- at most {what.limit} of each")
+    if what.exclude:
+        lines.append(f"- except the {len(what.exclude)} excluded ones")
     return lines

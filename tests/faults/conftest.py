@@ -16,7 +16,8 @@ from sqlalchemy import create_engine
 from support import faults
 from support.instance import Instance
 
-from kcworks_migrations import database, downgrade, upgrade
+from kcworks_migrations import database
+from kcworks_migrations.migration import downgrade, upgrade
 
 SHARED_DATA = common.DATA
 
@@ -110,7 +111,7 @@ def own_rabbitmq(own_folder):
 
 @pytest.fixture(scope="session")
 def own_opensearch(own_folder):
-    """An empty OpenSearch that a test may kill or make sick."""
+    """An empty OpenSearch that a test may kill or make unhealthy."""
     use_shared_programs("opensearch")
     own = OwnServer("opensearch")
     own.start()
@@ -120,7 +121,7 @@ def own_opensearch(own_folder):
 
 @pytest.fixture
 def own_search(app, own_opensearch):
-    """An OpenSearch that a test may make sick, as that of the application."""
+    """An OpenSearch that a test may make unhealthy, as that of the application."""
     with faults.search_at(app, own_opensearch.uri):
         yield own_opensearch
         clients.opensearch(own_opensearch.uri, "/sick-*", "DELETE")

@@ -11,7 +11,7 @@ import processes
 import pytest
 from support.faults import Point, at, at_message, check_queued
 
-from kcworks_migrations import broker, migration, reindex
+from kcworks_migrations.index import broker, outbox
 
 QUEUED = "SET queued_at = clock_timestamp()"
 
@@ -27,7 +27,7 @@ def changed(instance) -> int:
     return len(instance.backup())
 
 
-def waiting(instance) -> int:
+def pending(instance) -> int:
     return len([e for e in instance.backup() if e.queued_at is None])
 
 
@@ -38,9 +38,9 @@ def test_apply_with_the_broker_dead_before(working, own_broker, capsys):
     finally:
         own_broker.start()
     assert working.run().status == "succeeded"
-    assert summary.waiting == waiting(working) == changed(working) > 0
+    assert summary.pending == pending(working) == changed(working) > 0
     assert "invenio kcworks-created-dates reindex" in capsys.readouterr().out
-    assert migration.send_waiting(working.engine).waiting == 0
+    assert working.send_pending().pending == 0
     check_queued(working)
 
 
@@ -59,29 +59,29 @@ def test_runs_with_the_broker_killed_before_a_message(
         own_broker.start()
     assert working.run().status == "succeeded"
     assert summary.queue_error
-    assert 0 < summary.waiting == waiting(working) <= changed(working)
-    assert migration.send_waiting(working.engine).waiting == 0
+    assert 0 < summary.pending == pending(working) <= changed(working)
+    assert working.send_pending().pending == 0
     check_queued(working)
 
 
 def test_apply_with_the_broker_killed_between_two_batches(
     working, own_broker, monkeypatch
 ):
-    monkeypatch.setattr(reindex, "BATCH_ROWS", 50)
+    monkeypatch.setattr(outbox, "BATCH_ROWS", 50)
     point = Point("committed", QUEUED, 3)
     try:
         with at(working.engine, point, lambda connection: own_broker.stop(kill=True)):
             summary = working.upgrade()
     finally:
         own_broker.start()
-    assert summary.waiting == waiting(working) == changed(working) - 6 - 2 * 50
-    assert migration.send_waiting(working.engine).waiting == 0
+    assert summary.pending == pending(working) == changed(working) - 6 - 2 * 50
+    assert working.send_pending().pending == 0
     check_queued(working)
 
 
 def test_queued_ids_survive_a_broker_that_is_killed_after(working, own_broker):
     summary = working.upgrade()
-    assert summary.waiting == 0
+    assert summary.pending == 0
     own_broker.stop(kill=True)
     own_broker.start()
     check_queued(working)
@@ -113,8 +113,8 @@ def test_apply_with_a_broker_that_hangs_ends_in_bounded_time(
         send(signal.SIGCONT)
     assert not rescues, "nothing bounded the waiting"
     assert summary.queue_error
-    assert summary.waiting == waiting(working) > 0
-    assert migration.send_waiting(working.engine).waiting == 0
+    assert summary.pending == pending(working) > 0
+    assert working.send_pending().pending == 0
     check_queued(working)
 
 
@@ -133,17 +133,17 @@ def test_apply_with_a_broker_that_refuses(working, own_broker):
     with full_queues(own_broker):
         summary = working.upgrade()
     assert summary.queue_error == "the broker refused messages"
-    assert 0 < summary.waiting == waiting(working)
-    assert migration.send_waiting(working.engine).waiting == 0
+    assert 0 < summary.pending == pending(working)
+    assert working.send_pending().pending == 0
     check_queued(working)
 
 
 def test_reindex_sends_again_what_a_broker_lost(working, own_broker):
     working.upgrade()
     working.empty_queues()
-    assert migration.send_waiting(working.engine).sent == 0
-    sent = migration.send_waiting(working.engine, is_again=True)
-    assert (sent.waiting, sent.error) == (0, None)
+    assert working.send_pending().sent == 0
+    sent = working.send_pending(is_again=True)
+    assert (sent.pending, sent.error) == (0, None)
     check_queued(working)
 
 
@@ -151,8 +151,8 @@ def test_reindex_with_the_broker_dead_says_so(working, own_broker):
     own_broker.stop(kill=True)
     try:
         working.upgrade()
-        sent = migration.send_waiting(working.engine)
+        sent = working.send_pending()
     finally:
         own_broker.start()
-    assert (sent.sent, sent.waiting) == (0, changed(working))
+    assert (sent.sent, sent.pending) == (0, changed(working))
     assert sent.error and sent.error.isprintable()

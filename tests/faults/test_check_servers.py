@@ -1,19 +1,22 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""What the check says to servers that are made sick: they are the tests' own."""
+"""What the check says to servers that are made unhealthy: the tests' own."""
 
 import pytest
 from invenio_search import current_search_client
 from sqlalchemy import text
+from support.faults import wait_until
 
-from kcworks_migrations.checks import check, queues
+from kcworks_migrations.checks import check, services
+from kcworks_migrations.index import probe
 
-WATERMARK = "cluster.routing.allocation.disk.watermark."
+DISK = "cluster.routing.allocation.disk."
+WATERMARKS = ("low", "high", "flood_stage")
 
 
 @pytest.fixture(autouse=True)
 def short_ping(monkeypatch):
-    monkeypatch.setattr(queues, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(services, "PING_SECONDS", 0.1)
 
 
 def look(engine, name: str):
@@ -42,38 +45,58 @@ def put_on_cluster(own_search):
     put(**dict.fromkeys(names))
 
 
-def test_disk_over_a_watermark(engine, put_on_cluster):
-    assert look(engine, "search_disk")[0].level == "fine"
-    names = ("low", "high", "flood_stage")
-    much, little = dict.fromkeys(names, "900000gb"), dict.fromkeys(names, "1mb")
-    for wanted, level in (
-        (much, "stop"),
-        ({**much, "flood_stage": "1mb"}, "warning"),
-        (little, "fine"),
-    ):
-        put_on_cluster(**{WATERMARK + name: value for name, value in wanted.items()})
-        (line,) = look(engine, "search_disk")
-        assert line.level == level, line
+@pytest.fixture
+def index(own_search):
+    """An index that stands for all that the instance has; its name."""
+    name = "sick-all"
+    aliases = dict.fromkeys(probe._names(), {})
+    current_search_client.indices.create(index=name, body={"aliases": aliases})
+    return name
 
 
-def test_cluster_that_is_read_only_is_a_stop(engine, put_on_cluster, own_search):
-    from invenio_indexer.proxies import current_indexer_registry
-    from invenio_search.utils import build_alias_name
-
-    from kcworks_migrations.names import INDEXER_OF_KIND
-
-    aliases = {
-        build_alias_name(current_indexer_registry.get(id).record_cls.index._name): {}
-        for id in INDEXER_OF_KIND.values()
+@pytest.mark.slow
+def test_full_disk_is_a_stop(engine, index, put_on_cluster):
+    assert look(engine, "search_blocks") == []
+    # More than any disk has free, at the shortest interval in which OpenSearch looks.
+    settings = {f"{DISK}watermark.{name}": "900000gb" for name in WATERMARKS}
+    settings |= {
+        f"{DISK}threshold_enabled": True,
+        "cluster.info.update.interval": "10s",
     }
-    current_search_client.indices.create(index="sick-all", body={"aliases": aliases})
-    assert look(engine, "search_blocks")[0].level == "fine"
+    put_on_cluster(**settings)
+    try:
+        wait_until(lambda: look(engine, "search_blocks"), "the disk is full", 1)
+        (line,) = look(engine, "search_blocks")
+    finally:
+        put_on_cluster(**dict.fromkeys(settings))
+        blocks = {"cluster.blocks.create_index": None}  # OpenSearch has set it as well
+        current_search_client.cluster.put_settings(body={"persistent": blocks})
+    assert line.level == "stop" and f"{index} (" in line.fact
+    assert "disk usage exceeded flood-stage watermark" in line.fact
+
+
+def test_cluster_that_is_read_only_is_a_stop(engine, put_on_cluster, index):
+    assert look(engine, "search_blocks") == []
     put_on_cluster(**{"cluster.blocks.read_only": True})
     try:
         (line,) = look(engine, "search_blocks")
     finally:
         put_on_cluster(**{"cluster.blocks.read_only": None})
-    assert line.level == "stop" and "the cluster has read_only" in line.fact
+    assert line.level == "stop" and "the cluster (cluster read-only" in line.fact
+
+
+def test_closed_index_is_a_stop(engine, index):
+    current_search_client.indices.close(index=index)
+    (line,) = look(engine, "search_blocks")
+    assert line.level == "stop" and f"{index} (index closed)" in line.fact
+
+
+def test_block_of_a_foreign_index_is_none_of_ours(engine, index):
+    settings = {"index.blocks.write": True}
+    current_search_client.indices.create(
+        index="sick-other", body={"settings": settings}
+    )
+    assert look(engine, "search_blocks") == []
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from support.faults import (
 )
 
 from kcworks_migrations import migration
-from kcworks_migrations.errors import DatabaseFailedError, RunIncompleteError
+from kcworks_migrations.errors import RunFailedError, ServiceFailedError
 
 BATCH_SIZE = 40
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
@@ -42,7 +42,7 @@ def check_stopped(error, instance) -> None:
     """Check that the message says what happened and what to do, on one line."""
     message = error.value.message
     assert f"Run {instance.run().id} is not complete" in message
-    assert "run the same command again" in message
+    assert "Run the same command again to do the rest" in message
     assert message.isprintable()
 
 
@@ -69,11 +69,11 @@ def cut(connection) -> None:
 def test_apply_with_the_connection_cut(filled, point):
     before = filled.all_created()
     whole, _ = undisturbed(filled)
-    with at(filled.engine, point, cut), pytest.raises(RunIncompleteError) as error:
+    with at(filled.engine, point, cut), pytest.raises(RunFailedError) as error:
         filled.upgrade()
     check_stopped(error, filled)
     assert "connection" in error.value.message
-    assert (filled.run().status, filled.run().message is None) == ("errored", False)
+    assert (filled.run().status, filled.run().message is None) == ("failed", False)
     check_ledger(filled, before)
     filled.upgrade()
     assert outcome(filled) == whole
@@ -87,7 +87,7 @@ def test_revert_with_the_connection_cut(filled, point):
     before = filled.all_created()
     _, whole = undisturbed(filled)
     filled.upgrade()
-    with at(filled.engine, point, cut), pytest.raises(RunIncompleteError) as error:
+    with at(filled.engine, point, cut), pytest.raises(RunFailedError) as error:
         filled.downgrade()
     check_stopped(error, filled)
     check_ledger(filled, before)
@@ -110,10 +110,10 @@ def test_runs_with_the_server_restarted(elsewhere, own_postgresql, is_killed):
         try:
             with (
                 at(elsewhere.engine, point, crash),
-                pytest.raises(RunIncompleteError) as error,
+                pytest.raises(RunFailedError) as error,
             ):
                 work()
-            with pytest.raises(DatabaseFailedError, match="refused") as down:
+            with pytest.raises(ServiceFailedError, match="refused") as down:
                 work()
             assert "same command again" in down.value.message
         finally:
@@ -170,7 +170,7 @@ def test_apply_with_the_disk_full(filled, failing_statement, table, event, row):
     message = "could not extend file: No space left on device"
     failing_statement(table, event, row, "53100", message)
     for _ in range(2):  # as long as the disk is full
-        with pytest.raises(RunIncompleteError, match=message) as error:
+        with pytest.raises(RunFailedError, match=message) as error:
             filled.upgrade()
         check_stopped(error, filled)
         check_ledger(filled, before)
@@ -184,7 +184,7 @@ def test_revert_with_the_disk_full(filled, failing_statement):
     _, whole = undisturbed(filled)
     filled.upgrade()
     failing_statement("rdm_records_metadata", "UPDATE", 90, "53100", "disk full")
-    with pytest.raises(RunIncompleteError, match="disk full"):
+    with pytest.raises(RunFailedError, match="disk full"):
         filled.downgrade()
     check_ledger(filled, before)
     failing_statement.remove()
@@ -195,7 +195,7 @@ def test_revert_with_the_disk_full(filled, failing_statement):
 def test_apply_with_a_statement_that_fails_in_any_other_way(filled, failing_statement):
     whole, _ = undisturbed(filled)
     failing_statement("rdm_records_metadata", "UPDATE", 90, "P0001", "not today")
-    with pytest.raises(RunIncompleteError, match="not today"):
+    with pytest.raises(RunFailedError, match="not today"):
         filled.upgrade()
     failing_statement.remove()
     filled.upgrade()
@@ -206,7 +206,7 @@ def test_apply_with_no_connection_left(elsewhere):
     elsewhere.execute("DROP ROLE IF EXISTS limited")
     elsewhere.execute("CREATE ROLE limited LOGIN PASSWORD 'limited' CONNECTION LIMIT 0")
     url = elsewhere.engine.url.set(username="limited", password="limited")
-    with pytest.raises(DatabaseFailedError, match="too many connections"):
+    with pytest.raises(ServiceFailedError, match="too many connections"):
         migration.apply(create_engine(url), "alembic")
 
 
@@ -219,7 +219,7 @@ def test_apply_on_a_read_only_database_touches_nothing(filled):
     connection.cursor().execute(setting)
     filled.engine.dispose()
     try:
-        with pytest.raises(DatabaseFailedError, match="read-only transaction") as error:
+        with pytest.raises(ServiceFailedError, match="read-only transaction") as error:
             filled.upgrade()
     finally:
         cursor = connection.cursor()

@@ -32,7 +32,7 @@ def test_batch_that_backs_up_another_row_is_rolled_back(instance):
         instance.execute("DROP FUNCTION faults_other CASCADE")
     assert instance.backup() == []
     assert {instance.created(record) for record in records} == {utc(IMPORTED)}
-    assert instance.run().status == "errored"
+    assert instance.run().status == "failed"
     instance.upgrade()
     assert {entry.entity for entry in instance.backup()} == set(records)
 

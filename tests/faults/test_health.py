@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""A sick OpenSearch keeps ids in the outbox, and dates change all the same."""
+"""An unhealthy OpenSearch keeps ids in the outbox, and dates change all the same."""
 
 import json
 import os
 import signal
 import socket
 import threading
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -15,9 +16,9 @@ from invenio_search import current_search_client
 from support import faults
 from support.faults import Point, at, check_queued
 
-from kcworks_migrations import health, migration, reindex
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.errors import RunIncompleteError, RunInterruptedError
+from kcworks_migrations.errors import RunFailedError, RunStoppedError
+from kcworks_migrations.index import health, outbox
 
 CLOSED = "127.0.0.1:1"
 QUEUED = "SET queued_at = clock_timestamp()"
@@ -98,7 +99,7 @@ def test_upgrade_with_a_red_cluster_keeps_the_ids(filled, own_search, app, capsy
     assert "OpenSearch still unhealthy after pause: Cluster status is RED" in err
     run = filled.run()
     assert run.status == "succeeded"
-    assert summary.waiting == changed(filled) > 0
+    assert summary.pending == changed(filled) > 0
     assert f"processed 0 of {changed(filled)} changes" in run.message
     assert run.statistics["stopped_early"] is True
     assert run.statistics["stopped_at_record"] == 0
@@ -113,7 +114,7 @@ def test_upgrade_with_a_red_cluster_keeps_the_ids(filled, own_search, app, capsy
 
 
 def test_upgrade_stops_in_the_middle_and_says_where(filled, own_search, monkeypatch):
-    monkeypatch.setattr(reindex, "BATCH_ROWS", 50)
+    monkeypatch.setattr(outbox, "BATCH_ROWS", 50)
     # The first batch is the communities, the second and third are records.
     point = Point("committed", QUEUED, 3)
     with at(filled.engine, point, lambda connection: make_red()):
@@ -121,32 +122,32 @@ def test_upgrade_stops_in_the_middle_and_says_where(filled, own_search, monkeypa
     statistics = filled.run().statistics
     assert statistics["stopped_at_record"] == 100
     assert statistics["stopped_at_community"] == len(filled.backup(kind="community"))
-    assert summary.waiting == len(filled.backup(kind="record")) - 100 > 0
+    assert summary.pending == len(filled.backup(kind="record")) - 100 > 0
     make_well()
-    assert migration.send_waiting(filled.engine).waiting == 0
+    assert filled.send_pending().pending == 0
     check_queued(filled)
 
 
 def test_queueing_goes_on_when_the_pause_has_helped(filled, own_search, monkeypatch):
     make_red()
 
-    def recover(seconds, check_interrupt) -> None:
+    def recover(seconds, check_stop) -> None:
         if seconds:
             make_well()
 
     monkeypatch.setattr(health, "pause", recover)
     summary = filled.upgrade()
-    assert (summary.waiting, summary.queue_error) == (0, None)
+    assert (summary.pending, summary.queue_error) == (0, None)
     assert filled.run().statistics["stopped_early"] is False
     check_queued(filled)
 
 
 def test_yellow_is_said_once_and_stops_nothing(filled, own_search, monkeypatch, capsys):
-    monkeypatch.setattr(reindex, "BATCH_ROWS", 50)
+    monkeypatch.setattr(outbox, "BATCH_ROWS", 50)
     current_search_client.indices.create(
         index="sick-yellow", body={"settings": {"number_of_replicas": 1}}
     )
-    assert filled.upgrade().waiting == 0
+    assert filled.upgrade().pending == 0
     assert capsys.readouterr().err.count("Cluster status is YELLOW") == 1
 
 
@@ -154,7 +155,7 @@ def test_delay_stands_between_two_batches_only(
     filled, own_search, monkeypatch, set_option
 ):
     set_option("QUEUE_DELAY_SECONDS", 7)
-    monkeypatch.setattr(reindex, "BATCH_ROWS", 200)
+    monkeypatch.setattr(outbox, "BATCH_ROWS", 200)
     events = []
     look = health.look
 
@@ -177,13 +178,13 @@ def test_pause_ends_when_somebody_asks_to_stop(filled, own_search, set_option):
     timer = threading.Timer(5, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     try:
-        with pytest.raises(RunInterruptedError):
+        with pytest.raises(RunStoppedError):
             filled.upgrade()
     finally:
         timer.cancel()
-    assert filled.run().status == "interrupted"
+    assert filled.run().status == "stopped"
     make_well()
-    assert filled.upgrade().waiting == 0
+    assert filled.upgrade().pending == 0
 
 
 def test_broker_connection_outlives_a_pause(filled, own_search, set_option):
@@ -194,8 +195,8 @@ def test_broker_connection_outlives_a_pause(filled, own_search, set_option):
     make_red()
     pause = health.pause
 
-    def wait(seconds, check_interrupt) -> None:
-        pause(seconds, check_interrupt)
+    def wait(seconds, check_stop) -> None:
+        pause(seconds, check_stop)
         if seconds:
             make_well()
 
@@ -206,7 +207,7 @@ def test_broker_connection_outlives_a_pause(filled, own_search, set_option):
     finally:
         patch.undo()
         celery_app.conf.broker_heartbeat = heartbeat
-    assert (summary.waiting, summary.queue_error) == (0, None)
+    assert (summary.pending, summary.queue_error) == (0, None)
 
 
 @pytest.mark.parametrize("action", ["upgrade", "downgrade"])
@@ -218,15 +219,30 @@ def test_database_is_held_up_if_the_setting_asks(filled, app, set_option, action
     before = filled.all_created()
     set_option("HEALTH_GATES_DATABASE", True)
     with faults.search_at(app, CLOSED):
-        with pytest.raises(RunIncompleteError, match="unhealthy") as raised:
+        with pytest.raises(RunFailedError, match="unhealthy") as raised:
             getattr(filled, action)()
     assert raised.value.exit_code == 3
     run = filled.run()
-    assert run.status == "errored"
+    assert run.status == "failed"
     done = filled.all_created()
     assert 0 < sum(done[key] != before[key] for key in done) <= 50
     summary = getattr(filled, action)()
-    assert (summary.run_id, summary.waiting) == (run.id, 0)
+    assert summary.pending == 0
+
+
+def test_search_that_fails_behind_the_last_row_fails_no_run(filled, app, set_option):
+    """The dates are right then, whatever the setting says of the database."""
+    set_option("HEALTH_GATES_DATABASE", True)
+    with ExitStack() as closed:
+
+        def close(connection) -> None:
+            closed.enter_context(faults.search_at(app, CLOSED))
+
+        with at(filled.engine, Point("before", "ANALYZE"), close):
+            summary = filled.upgrade()
+    assert summary.status == filled.run().status == "succeeded"
+    assert "unhealthy" in summary.queue_error
+    assert summary.pending == len(filled.backup())
 
 
 def test_database_is_not_held_up_by_default(filled, app, capsys):
@@ -243,5 +259,5 @@ def test_reindex_json_says_why_it_stopped(filled, app):
         result = app.test_cli_runner().invoke(created_dates, ["reindex", "--json"])
     assert result.exit_code == 3
     document = json.loads(result.stdout)
-    assert document["waiting"] == changed(filled)
+    assert document["pending"] == changed(filled)
     assert "not responsive" in document["error"]

@@ -9,7 +9,7 @@ import pytest
 from support.faults import Point, at, other_connection
 
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.errors import RunIncompleteError
+from kcworks_migrations.errors import RunFailedError
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -116,7 +116,7 @@ def test_error_of_the_database_is_printed_harmlessly(instance):
         " FOR EACH ROW EXECUTE FUNCTION faults_fail()"
     )
     try:
-        with pytest.raises(RunIncompleteError, match=record) as error:
+        with pytest.raises(RunFailedError, match=record) as error:
             instance.upgrade()
     finally:
         instance.execute("DROP FUNCTION faults_fail CASCADE")
@@ -139,11 +139,11 @@ def test_lock_holder_is_named_harmlessly_and_without_its_statement(
     try:
         with (
             at(instance.engine, begun, lock),
-            pytest.raises(RunIncompleteError, match="somebody") as error,
+            pytest.raises(RunFailedError, match="somebody") as error,
         ):
             instance.upgrade(lock_timeout_seconds=1)
     finally:
         holder.close()
     printable_lines(error.value.message)
-    assert f"process {pid} (" in error.value.message
+    assert f"Process {pid} (" in error.value.message
     assert "LOCK TABLE" not in error.value.message

@@ -17,7 +17,7 @@ from support.index import verdict_of, waiting
 from support.instance import Instance
 from support.worker import BEAT_TASK, Worker, forget_tasks, wait_until
 
-from kcworks_migrations import indexer
+from kcworks_migrations.index import indexer
 
 COPIES = 600
 MESSAGE_IDS = 100

@@ -25,26 +25,48 @@ from support.faults import (
     kill_this_process,
     other_connection,
     outcome,
+    send_pending,
 )
 from support.instance import Instance
 
-from kcworks_migrations import migration
+from kcworks_migrations.ledger.runs import KILLED
 
-BATCH_SIZE = 40
+BATCH_SIZE = 20
 SEED = 20260101
 
+RUN_ROW = "INSERT INTO kcworks_created_dates_run"
+CLOSED = "SET status = 'failed'"
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
-PROGRESS = "SET status = 'running'"
+PROGRESS = "SET statistics = CAST("
+LOCKED = "reason = 'locked'"
+COMMUNITIES = "FROM communities_metadata AS t"
+ANALYZED = "ANALYZE kcworks_created_dates_backup"
+EMBEDDING = "DECLARE kcworks_created_dates_pages"
+PAGE = "FROM kcworks_created_dates_pages"
 QUEUED = "SET queued_at = clock_timestamp()"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
-END = "SET status = 'succeeded'"
+END = "'status': 'succeeded'"
 
+POINTS_OF_QUEUEING = {
+    "between the last commit and the queueing": Point("before", ANALYZED),
+    "after the ledger was analyzed": Point("committed", ANALYZED),
+    "after what embeds communities was found": Point("after", EMBEDDING),
+    "before the commit of what embeds communities": Point("commit", EMBEDDING),
+    "in the midst of what embeds communities": Point("committed", PAGE),
+    "before communities are marked as queued": Point("before", QUEUED),
+    "after communities are marked as queued": Point("committed", QUEUED),
+    "before records are marked as queued": Point("before", QUEUED, 2),
+    "before the commit of that mark": Point("commit", QUEUED, 2),
+    "after the commit of that mark": Point("committed", QUEUED, 2),
+    "before the end is written": Point("before", END),
+    "after the end is written": Point("after", END),
+    "before the end is committed": Point("commit", END),
+}
 POINTS_OF_UPGRADE = {
-    "before the run row": Point("before", "INSERT INTO kcworks_created_dates_run"),
-    "after the run row": Point("after", "INSERT INTO kcworks_created_dates_run"),
-    "after the commit of the run row": Point(
-        "committed", "INSERT INTO kcworks_created_dates_run"
-    ),
+    "before the run row": Point("before", RUN_ROW),
+    "after the run row": Point("after", RUN_ROW),
+    "before the commit of the run row": Point("commit", RUN_ROW),
+    "after the commit of the run row": Point("committed", RUN_ROW),
     "before the first change": Point("before", CHANGE),
     "after the first change and its backup": Point("after", CHANGE),
     "after a later change and its backup": Point("after", CHANGE, 4),
@@ -52,47 +74,30 @@ POINTS_OF_UPGRADE = {
     "after the counters of a batch": Point("after", PROGRESS, 2),
     "before the commit of a batch": Point("commit", CHANGE, 2),
     "after the commit of a batch": Point("committed", CHANGE, 2),
-    "after the last record": Point("before", "'phase': 'communities'"),
-    "between records and communities": Point("committed", "'phase': 'communities'"),
+    "before it comes back to locked rows": Point("before", LOCKED),
+    "after the last record": Point("before", COMMUNITIES),
+    "between records and communities": Point("committed", COMMUNITIES),
     "after the change of communities": Point("after", "'kind': 'community'", 1),
     "before the commit of communities": Point("commit", "'kind': 'community'", 1),
-    "between the last commit and the queueing": Point(
-        "committed", "'phase': 'reindex'"
-    ),
-    "before communities are marked as queued": Point("before", QUEUED),
-    "after communities are marked as queued": Point("committed", QUEUED),
-    "before records are marked as queued": Point("before", QUEUED, 2),
-    "before the commit of that mark": Point("commit", QUEUED, 2),
-    "after the commit of that mark": Point("committed", QUEUED, 2),
-    "before the end is written": Point("before", END),
-    "before the end is committed": Point("commit", END),
+    "after the commit of communities": Point("committed", "'kind': 'community'", 1),
+    **POINTS_OF_QUEUEING,
 }
 POINTS_OF_DOWNGRADE = {
-    "before the run row": Point("before", "SET status = 'reverting'"),
-    "before the commit of the run row": Point("commit", "SET status = 'reverting'"),
-    "after the commit of the run row": Point("committed", "SET status = 'reverting'"),
+    "before the run row": Point("before", RUN_ROW),
+    "after the run row": Point("after", RUN_ROW),
+    "before the commit of the run row": Point("commit", RUN_ROW),
+    "after the commit of the run row": Point("committed", RUN_ROW),
     "before the first restoration": Point("before", RESTORE),
     "after the first restoration": Point("after", RESTORE),
     "after the counters of a batch": Point("after", PROGRESS, 3),
     "before the commit of communities": Point("commit", RESTORE, 1),
+    "between communities and records": Point("committed", RESTORE, 1),
     "before the commit of a batch": Point("commit", RESTORE, 3),
     "after the commit of a batch": Point("committed", RESTORE, 3),
     "after a later restoration": Point("after", RESTORE, 5),
-    "between communities and records": Point("committed", RESTORE, 1),
-    "after the last record": Point("before", "SET status = 'reverted'"),
-    "before the commit of the marked upgrades": Point(
-        "commit", "SET status = 'reverted'"
-    ),
-    "between the last commit and the queueing": Point(
-        "committed", "SET status = 'reverted'"
-    ),
-    "before communities are marked as queued": Point("before", QUEUED),
-    "after communities are marked as queued": Point("committed", QUEUED),
-    "before records are marked as queued": Point("before", QUEUED, 2),
-    "before the commit of that mark": Point("commit", QUEUED, 2),
-    "after the commit of that mark": Point("committed", QUEUED, 2),
-    "before the end is written": Point("before", END),
-    "before the end is committed": Point("commit", END),
+    "after the last restoration": Point("after", RESTORE, 8),
+    "after the commit of the last restoration": Point("committed", RESTORE, 8),
+    **POINTS_OF_QUEUEING,
 }
 
 
@@ -121,39 +126,55 @@ class World:
     def downgrade(self):
         return self.instance.downgrade()
 
-    def has_ended(self, action: str) -> bool:
-        """Tell whether the killed run was complete, all but the exit of its process."""
-        return bool(
-            self.instance.scalar(
-                "SELECT count(*) FROM kcworks_created_dates_run"
-                " WHERE action = :action AND status = 'succeeded'",
-                action=action,
-            )
+    def runs(self, action: str):
+        """Give the runs of a kind, and how many changes each has that stand."""
+        return self.instance.execute(
+            "SELECT r.*, (SELECT count(*) FROM kcworks_created_dates_backup AS b"
+            " WHERE b.run_id = r.id AND b.outcome IS NULL) AS standing"
+            " FROM kcworks_created_dates_run AS r WHERE action = :action ORDER BY id",
+            action=action,
         )
 
     def end_upgrade(self) -> None:
-        """Check what a killed upgrade left, run it again, and check the end."""
+        """Check what killed upgrades left, run it again, and check the end."""
         check_ledger(self.instance, self.before)
-        had_ended = self.has_ended("apply")
+        killed = self.runs("apply")
         summary = self.upgrade()
-        created, ledger, problems, run = outcome(self.instance)
-        assert (created, ledger) == self.upgraded[:2]
-        assert problems == self.upgraded[2]
-        if had_ended:
-            assert summary.statistics.updated == 0
-        else:
-            assert run == self.upgraded[3]
+        assert outcome(self.instance) == self.upgraded
+        self._check_closed("apply", killed)
+        assert summary.unfinished == [
+            (run.id, "apply", "failed", run.standing)
+            for run in killed
+            if run.status != "succeeded" and run.standing
+        ]
 
     def end_downgrade(self) -> None:
-        """Check what a killed downgrade left, run it again, and check the end."""
+        """Check what killed downgrades left, run it again, and check the end."""
         check_ledger(self.instance, self.before)
-        had_ended = self.has_ended("revert")
+        killed = self.runs("revert")
         self.downgrade()
-        created, ledger, _, run = outcome(self.instance)
-        assert (created, ledger) == self.downgraded[:2]
-        if not had_ended:
-            assert run == self.downgraded[3]
+        assert outcome(self.instance) == self.downgraded
         assert self.instance.checksums(without_created=False) == self.checksums
+        self._check_closed("revert", killed)
+
+    def _check_closed(self, action: str, killed) -> None:
+        """Check that the rerun was a run of its own and closed those before it."""
+        *closed, rerun = self.runs(action)
+        assert rerun.status == "succeeded"
+        assert [run.id for run in closed] == [run.id for run in killed]
+        for before, after in zip(killed, closed, strict=True):
+            if before.status == "running":  # until the rerun came
+                assert (after.status, after.message) == ("failed", KILLED)
+                assert after.finished_at == before.progress_at
+                counted = before.statistics
+                assert after.statistics == counted | {
+                    "stopped_early": True,
+                    "stopped_at_record": counted["records"]["total_found"],
+                    "stopped_at_community": counted["communities"]["total_found"],
+                }
+                assert after.standing == before.standing
+            else:
+                assert after == before
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +182,7 @@ def world_of_module(app, engine):
     instance = Instance(engine)
     instance.empty()
     instance.empty_queues()
-    fill(instance)
+    fill(instance, records=150)
     app.config["KCWORKS_CREATED_DATES_BATCH_SIZE"] = BATCH_SIZE
     yield World(instance)
     app.config["KCWORKS_CREATED_DATES_BATCH_SIZE"] = 1000
@@ -197,6 +218,36 @@ def test_revert_killed_at_a_point(world, name):
     world.instance.empty_queues()
     child = Child(world.instance, work)
     assert child.wait() == -signal.SIGKILL, child.output()
+    world.end_downgrade()
+    check_queued(world.instance)
+
+
+@pytest.mark.parametrize("action", ["upgrade", "downgrade"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point("before", CLOSED),
+        Point("after", CLOSED),
+        Point("commit", CLOSED),
+        Point("committed", CLOSED),
+    ],
+    ids=lambda point: point.when,
+)
+def test_rerun_killed_where_it_closes_the_killed_run(world, action, point):
+    def killed_at(point) -> None:
+        def work() -> None:
+            with at(world.instance.engine, point, kill_this_process):
+                getattr(world, action)()
+
+        child = Child(world.instance, work)
+        assert child.wait() == -signal.SIGKILL, child.output()
+
+    if action == "downgrade":
+        world.upgrade()
+    killed_at(Point("after", {"upgrade": CHANGE, "downgrade": RESTORE}[action], 3))
+    killed_at(point)
+    if action == "upgrade":
+        world.end_upgrade()
     world.end_downgrade()
     check_queued(world.instance)
 
@@ -263,6 +314,26 @@ def test_second_signal_ends_a_run_at_once(world):
     world.end_downgrade()
 
 
+@pytest.mark.parametrize("when", ["before", "after", "commit"])
+def test_run_killed_where_it_writes_that_it_was_stopped(world, when):
+    def ask(connection) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def work() -> None:
+        marking = Point(when, "'status': 'stopped'")
+        with (
+            at(world.instance.engine, Point("after", CHANGE, 2), ask),
+            at(world.instance.engine, marking, kill_this_process),
+        ):
+            world.upgrade()
+
+    child = Child(world.instance, work)
+    assert child.wait() == -signal.SIGKILL, child.output()
+    assert world.instance.run().status == "running"
+    world.end_upgrade()
+    world.end_downgrade()
+
+
 @pytest.mark.parametrize(
     ("point", "is_again"),
     [
@@ -276,13 +347,13 @@ def test_second_signal_ends_a_run_at_once(world):
 def test_reindexing_of_all_killed_at_a_point(world, point, is_again):
     def work() -> None:
         with at(world.instance.engine, point, kill_this_process):
-            migration.send_waiting(world.instance.engine, is_again=True)
+            send_pending(world.instance, is_again=True)
 
     world.upgrade()
     world.instance.empty_queues()
     child = Child(world.instance, work)
     assert child.wait() == -signal.SIGKILL, child.output()
-    assert migration.send_waiting(world.instance.engine, is_again).waiting == 0
+    assert send_pending(world.instance, is_again).pending == 0
     check_queued(world.instance)
     world.end_downgrade()
 

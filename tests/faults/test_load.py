@@ -23,7 +23,7 @@ from support.instance import Instance, utc
 from support.latencies import Latencies, table
 from support.worker import Worker, forget_tasks
 
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND
+from kcworks_migrations.kinds import KINDS
 
 PEOPLE = 16
 SERVERS = 2
@@ -192,7 +192,7 @@ def check_load(empty, apis, worker, capsys, copies: int) -> None:
     def is_drained() -> bool:
         if not runs:  # people are at work during the upgrade, too
             runs.append(instance.upgrade())
-        return not waiting(CREATED_ONLY_OF_KIND.values())
+        return not waiting(kind.own_indexer for kind in KINDS)
 
     crowd.work(busy, is_drained)
     worker.stop()
@@ -222,7 +222,7 @@ def check_load(empty, apis, worker, capsys, copies: int) -> None:
         answer = person.request(Latencies(), "read", "GET", f"/records/{person.pid}")
         assert utc(answer["created"][:19]) == utc(DATE[:19])
     # The ordinary tasks fail when an editor was faster; ours do not.
-    assert "kcworks_migrations/indexer.py" not in worker.log
+    assert "kcworks_migrations/index/" not in worker.log
 
 
 def test_people_beside_a_drain_of_2_000_documents(empty, apis, worker, capsys):

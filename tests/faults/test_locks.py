@@ -2,22 +2,29 @@
 # SPDX-License-Identifier: MIT
 """Rows and tables that somebody else holds, with real second connections."""
 
+import logging
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
 from support.faults import Point, at, check_ledger, other_connection, outcome
 from support.instance import utc
 
-from kcworks_migrations import database, downgrade, migration, upgrade
+from kcworks_migrations import database, interrupt, migration
+from kcworks_migrations.config import options_from
 from kcworks_migrations.database import PAUSES_SECONDS
-from kcworks_migrations.errors import RunIncompleteError
+from kcworks_migrations.errors import RunFailedError
+from kcworks_migrations.kinds import kind_of
+from kcworks_migrations.migration import downgrade, upgrade
 
 LEGACY = "2016-02-29T13:11:39Z"
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
-PROGRESS = "SET status = 'running'"
+PROGRESS = "SET statistics = CAST("
+COMMUNITIES = "FROM communities_metadata AS t"
+HOLDER = "Process {} (no application name) has locked a whole table since 20"
 BATCH_SIZE = 40
 
 TABLES = {"record": "rdm_records_metadata", "community": "communities_metadata"}
@@ -26,7 +33,13 @@ TABLES = {"record": "rdm_records_metadata", "community": "communities_metadata"}
 @pytest.fixture(autouse=True)
 def impatience(instance, monkeypatch, short_pauses):
     """Small batches that give up waiting for a table sooner than a setting allows."""
-    options = instance.options(batch_size=BATCH_SIZE, lock_timeout_seconds=0.3)
+    use(monkeypatch, batch_size=BATCH_SIZE, lock_timeout_seconds=0.3)
+
+
+def use(monkeypatch, **given) -> None:
+    """Let runs work in this way, within or without the bounds of the settings."""
+    what, how = options_from({})
+    options = what, replace(how, queue_delay_seconds=0, **given)
     monkeypatch.setattr(migration, "options_from", lambda config: options)
 
 
@@ -55,7 +68,7 @@ def test_apply_passes_by_rows_that_somebody_holds(filled, kind):
         changed = len(filled.backup())
     assert {p[2] for p in filled.problems() if p[0] == kind} >= {"locked"}
     locked = [p for p in filled.problems() if p[2] == "locked"]
-    assert summary.statistics.of(kind).errors == len([
+    assert summary.statistics.of(kind_of(kind)).errors == len([
         p for p in filled.problems() if p[0] == kind
     ])
     # The next run takes them.
@@ -155,12 +168,12 @@ def test_revert_passes_by_rows_that_somebody_holds(filled, kind):
     before = filled.all_created()
     filled.upgrade()
     with held(filled, some_rows(kind, 3)):
-        with pytest.raises(RunIncompleteError, match="rows were held") as error:
+        with pytest.raises(RunFailedError, match="rows stayed locked") as error:
             filled.downgrade()
         check_ledger(filled, before)
     standing = [e for e in filled.backup() if e.outcome is None]
     assert 0 < len(standing) <= 3
-    assert "run the same command again" in error.value.message
+    assert "Run the same command again" in error.value.message
     filled.downgrade()
     assert filled.all_created() == before
     assert {e.outcome for e in filled.backup()} == {"restored"}
@@ -189,7 +202,7 @@ def lock_table(kind: str, mode: str = "ACCESS EXCLUSIVE") -> str:
             Point("before", "INSERT INTO kcworks_created_dates_run"),
         ),
         ("record", "SHARE ROW EXCLUSIVE", Point("committed", CHANGE, 4)),
-        ("community", "ACCESS EXCLUSIVE", Point("before", "'phase': 'communities'")),
+        ("community", "ACCESS EXCLUSIVE", Point("before", COMMUNITIES)),
     ],
 )
 def test_apply_stops_at_a_locked_table_and_says_who_holds_it(filled, kind, mode, point):
@@ -207,17 +220,17 @@ def test_apply_stops_at_a_locked_table_and_says_who_holds_it(filled, kind, mode,
 
     with (
         at(filled.engine, point, lock),
-        pytest.raises(RunIncompleteError) as error,
+        pytest.raises(RunFailedError) as error,
     ):
         filled.upgrade()
     (holder,) = holders
     message = error.value.message
     pid = holder.info.backend_pid
-    assert f"process {pid} (no application name) holds the table since 20" in message
+    assert HOLDER.format(pid) in message
     assert f"SELECT query FROM pg_stat_activity WHERE pid = {pid}" in message
     assert "LOCK TABLE" not in message
-    assert "run the same command again" in message
-    assert filled.run().status == "errored"
+    assert "Run the same command again" in message
+    assert filled.run().status == "failed"
     holder.close()
     check_ledger(filled, before)
     filled.upgrade()
@@ -249,9 +262,7 @@ def pauses(monkeypatch):
 
     for module in (database, upgrade, downgrade):
         monkeypatch.setattr(module, "PAUSES_SECONDS", PAUSES_SECONDS)
-    monkeypatch.setattr(database.time, "sleep", note)
-    for module in (upgrade, downgrade):
-        monkeypatch.setattr(module, "pause", note)
+    monkeypatch.setattr(interrupt, "pause", note)
     return seconds
 
 
@@ -297,7 +308,7 @@ def test_runs_come_back_to_held_rows_with_growing_pauses(filled, pauses):
     assert pauses == sorted(set(pauses)), "they grow"
     pauses.clear()
     with held(filled, some_rows("community", 3)):
-        with pytest.raises(RunIncompleteError):
+        with pytest.raises(RunFailedError):
             filled.downgrade()
     assert pauses == [*PAUSES_SECONDS]
 
@@ -319,11 +330,10 @@ def test_revert_stops_at_a_locked_table_and_says_who_holds_it(filled):
     before = filled.all_created()
     filled.upgrade()
     with held(filled, lock_table("record")) as holder:
-        with pytest.raises(RunIncompleteError) as error:
+        with pytest.raises(RunFailedError) as error:
             filled.downgrade()
         pid = holder.info.backend_pid
-    said = f"process {pid} (no application name) holds the table since 20"
-    assert said in error.value.message
+    assert HOLDER.format(pid) in error.value.message
     check_ledger(filled, before)
     filled.downgrade()
     assert filled.all_created() == before
@@ -351,7 +361,7 @@ def test_runs_put_the_settings_of_their_connection_back(filled, is_failing):
         for work in (filled.upgrade, filled.downgrade):
             if is_failing:
                 with held(filled, lock_table("record")):
-                    with pytest.raises(RunIncompleteError):
+                    with pytest.raises(RunFailedError):
                         work()
             work()
             assert settings(filled) == before
@@ -369,15 +379,15 @@ def test_runs_put_the_settings_of_their_connection_back(filled, is_failing):
     ],
 )
 def test_batches_that_take_too_long_are_halved(
-    instance, capsys, monkeypatch, action, noun, comes_first
+    instance, caplog, monkeypatch, action, noun, comes_first
 ):
-    options = instance.options(batch_size=64, batch_seconds=0.4)
-    monkeypatch.setattr(migration, "options_from", lambda config: options)
+    use(monkeypatch, batch_size=64, batch_seconds=0.4)
+    caplog.set_level(logging.INFO, "kcworks_migrations")
     instance.many(700, 1)
     instance.execute("TRUNCATE communities_metadata CASCADE")
     if action == "downgrade":
         instance.upgrade()
-        capsys.readouterr()
+        caplog.clear()
     instance.execute("""
         CREATE OR REPLACE FUNCTION faults_slow() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -394,10 +404,45 @@ def test_batches_that_take_too_long_are_halved(
         getattr(instance, action)()
     finally:
         instance.execute("DROP FUNCTION faults_slow CASCADE")
-    lines = capsys.readouterr().err
-    sizes = [int(size) for size in re.findall(rf"\((\d+) {noun}\)", lines)]
+    # The kind that has no rows is told with no rows done, as the first batch is.
+    told = re.findall(rf"\((\d+) {noun}\), (\d+) of", caplog.text)
+    sizes = [*{int(done): int(size) for size, done in told}.values()]
     assert sizes[:2] == [64, 32]
     assert min(sizes[:6]) <= 16
     assert sizes.count(64) > 2, "it grows again"
     changes = len(instance.backup())
     assert sum(sizes) == {"upgrade": 700, "downgrade": changes}[action]
+
+
+def test_a_date_that_was_edited_under_a_lock_counts_as_it_is_then(instance):
+    """Its community would never become younger again."""
+    group = [{"group_identifier": "7"}]
+    record = instance.record("2010-01-01T00:00:00Z", group)
+    instance.record("2014-04-04T00:00:00Z", group)
+    community = instance.community("7")
+    with other_connection(instance) as editor:
+        editor.cursor().execute("SELECT FROM rdm_records_metadata FOR UPDATE")
+
+        def edit(connection) -> None:
+            editor.cursor().execute(
+                "UPDATE rdm_records_metadata SET json = jsonb_set(json, ARRAY["
+                "'custom_fields', 'hclegacy:record_creation_date'],"
+                " '\"2012-02-02T00:00:00Z\"') WHERE id = %s",
+                [record],
+            )
+            editor.commit()
+
+        with at(instance.engine, Point("committed", PROGRESS), edit):
+            instance.upgrade()
+    assert instance.created(record) == utc("2012-02-02")
+    assert instance.created(community, "community") == utc("2012-02-02")
+
+
+def test_the_date_of_a_record_that_stays_locked_counts_for_its_community(instance):
+    group = [{"group_identifier": "7"}]
+    instance.record("2010-01-01T00:00:00Z", group)
+    community = instance.community("7")
+    with held(instance, "SELECT FROM rdm_records_metadata FOR UPDATE"):
+        instance.upgrade()
+    assert {p[2] for p in instance.problems()} == {"locked"}
+    assert instance.created(community, "community") == utc("2010-01-01")

@@ -21,9 +21,11 @@ from support.faults import (
 )
 from support.instance import Instance
 
+from kcworks_migrations import locks
 from kcworks_migrations.checks import check
-from kcworks_migrations.database import Database
-from kcworks_migrations.errors import InstanceError, SessionLostError
+from kcworks_migrations.errors import CreatedDatesError, RefusedError
+from kcworks_migrations.index import verify
+from kcworks_migrations.options import How
 
 CONFIGURATION = """
 [databases]
@@ -100,11 +102,13 @@ def test_everything_is_refused_in_transaction_mode_before_anything_is_touched(
     before = instance.checksums(without_created=False)
     with pooled("transaction") as seen:
         for work in (seen.upgrade, seen.downgrade):
-            with pytest.raises(InstanceError) as refusal:
+            with pytest.raises(RefusedError) as refusal:
                 work()
             assert refusal.value.exit_code == 2
             assert "a pooler in transaction mode" in refusal.value.message
             assert "Nothing was changed" in refusal.value.message
+        with pytest.raises(RefusedError, match="a pooler in transaction mode"):
+            verify.verify(seen.engine, How())
         (line,) = [line for line in check(seen.engine) if line.name == "pooler"]
         assert line.level == "stop"
     assert instance.checksums(without_created=False) == before
@@ -134,12 +138,13 @@ def test_run_ends_when_its_session_changes(instance, pooled):
             other.cursor().execute("SELECT 1")
             others.append(other)
 
-        # Each transaction asks once, and the look asks for both of its connections.
-        second_look = Point("before", "SELECT pg_backend_pid()", 4)
+        # Each of three transactions asks once, and the look asks for both of its
+        # connections.
+        second_look = Point("before", "SELECT pg_backend_pid()", 5)
         with (
             at(seen.engine, second_look, occupy),
             at(seen.engine, Point("committed", RUN_ROW), occupy),
-            pytest.raises(SessionLostError) as error,
+            pytest.raises(CreatedDatesError, match="has moved it to another") as error,
         ):
             seen.upgrade()
         (locking,) = instance.execute(
@@ -163,7 +168,7 @@ def test_second_run_on_the_session_of_the_first_is_refused(
     A stand-in for the first look, which a busy pooler makes miss by chance alone.
     """
     before = instance.all_created()
-    monkeypatch.setattr(Database, "is_pooled", lambda self, pid: False)
+    monkeypatch.setattr(locks, "is_pooled", lambda database, pid: False)
     with pooled("transaction", size=1) as seen:
 
         def until_point() -> None:
@@ -172,7 +177,7 @@ def test_second_run_on_the_session_of_the_first_is_refused(
 
         first = Child(seen, until_point)
         first.wait_until_stopped()
-        with pytest.raises(InstanceError, match="a pooler in transaction mode"):
+        with pytest.raises(RefusedError, match="a pooler in transaction mode"):
             seen.upgrade()
         first.go_on()
         # The pooler keeps its session, so that only the process can be waited for.

@@ -13,6 +13,8 @@ import pytest
 from support import naive
 from support.faults import other_connection
 
+from kcworks_migrations.kinds import kind_of
+
 SEED = 20260102
 RECORDS, COMMUNITIES = 95_000, 5_000
 IMPORTED = "2024-05-01 12:00:00.123456+00"
@@ -221,7 +223,7 @@ def check_statistics(instance, statistics, outcomes, malformed: int) -> None:
             for (of, _), outcome in outcomes.items()
             if of == kind and outcome is not None
         )
-        tally = statistics.of(kind)
+        tally = statistics.of(kind_of(kind))
         assert all(words[word] > 50 for word in WORDS[kind]), "some of each"
         assert tally.updated == words["updated"]
         assert tally.skipped == words["skipped"]

@@ -17,8 +17,9 @@ from support.index import stale_documents
 from support.instance import INDEXERS
 from support.worker import result_of
 
-from kcworks_migrations.broker import connected, queued_messages
 from kcworks_migrations.cli import created_dates
+from kcworks_migrations.index import indexer
+from kcworks_migrations.index.broker import connected, queued_messages
 from kcworks_migrations.tasks import update_record_created_dates_task as records_task
 
 INDICES = ("rdmrecords-records", "communities")
@@ -110,6 +111,8 @@ def down(app):
 @pytest.fixture(params=["read-only", "busy", "red", "down"])
 def broken_search(request, app, monkeypatch):
     monkeypatch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", 1)
+    # The fault outlasts all tries, however long the pauses between them are.
+    monkeypatch.setattr(indexer, "PAUSES_SECONDS", (0.1, 0.1, 0.1))
     faults = {
         "read-only": read_only,
         "busy": busy,
@@ -180,7 +183,7 @@ def test_index_is_right_after_the_search_was_killed_under_a_worker(
     # Ours gives everything back, which `test_index_workers` shows.
     monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", "full")
     with own_index(app, own_opensearch):
-        assert indexed.upgrade().waiting == 0
+        assert indexed.upgrade().pending == 0
         worker.start()
         result_of(records_task.delay(dry_run=True).id)  # it is awake
         os.kill(own_opensearch.pid, signal.SIGSTOP)  # the worker waits for an answer
@@ -221,7 +224,7 @@ def test_runs_do_not_need_the_search(indexed, app):
     with down(app):
         summary = indexed.upgrade()
     assert indexed.run().status == "succeeded"
-    assert summary.waiting == len(indexed.backup()) > 0
+    assert summary.pending == len(indexed.backup()) > 0
     assert not any(indexed.queued(name) for name in INDEXERS)
     result = app.test_cli_runner().invoke(created_dates, ["reindex"])
     assert result.exit_code == 0, result.output

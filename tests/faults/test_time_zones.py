@@ -13,8 +13,7 @@ from sqlalchemy import text
 from support.instance import utc
 from support.synthetic import IMPORTED
 
-from kcworks_migrations import queries
-from kcworks_migrations.rules import Filters
+from kcworks_migrations import database
 
 CASES = {
     "2016-03-13T02:30:00Z": "2016-03-13T02:30:00",  # in a gap of New York
@@ -40,6 +39,12 @@ ZONES = (
 TYPES = ("timestamp", "timestamptz")
 REVISIONS_OF_TYPES = ("912251a56a49", "c3feb26c7041")
 """Of rdm-records and communities, from InvenioRDM 14 on."""
+
+
+@pytest.fixture(autouse=True)
+def no_date_is_too_early(app, monkeypatch):
+    setting = "KCWORKS_CREATED_DATES_EARLIEST_DATE"
+    monkeypatch.setitem(app.config, setting, date(1, 1, 1))
 
 
 @pytest.fixture(params=TYPES)
@@ -99,9 +104,9 @@ def test_conversions_are_right_without_a_session_in_utc(
     instance, monkeypatch, column_type, zone
 ):
     # Two things keep time zones out, and each must do so alone.
-    other = str(queries.SET_LOCALS).replace("'UTC'", f"'{zone}'")
-    assert other != str(queries.SET_LOCALS)
-    monkeypatch.setattr(queries, "SET_LOCALS", text(other))
+    other = str(database.SET_LOCALS).replace("'UTC'", f"'{zone}'")
+    assert other != str(database.SET_LOCALS)
+    monkeypatch.setattr(database, "SET_LOCALS", text(other))
     check_there_and_back(instance, nullcontext())
 
 
@@ -109,7 +114,7 @@ def test_days_of_filters_are_of_utc_in_any_time_zone(instance):
     early = instance.record("2016-02-29T13:11:39Z", created="2024-04-30T20:00:00")
     late = instance.record("2016-02-29T13:11:39Z", created="2024-05-01T20:00:00")
     with instance.database_time_zone("Asia/Kolkata"):
-        instance.upgrade(filters=Filters(date(2024, 5, 1), date(2024, 5, 1)))
+        instance.upgrade(start_date=date(2024, 5, 1), end_date=date(2024, 5, 1))
     assert instance.created(early) == utc("2024-04-30T20:00:00")
     assert instance.created(late) == utc("2016-02-29T13:11:39")
 

@@ -13,14 +13,15 @@ from support.faults import (
     check_queued,
     other_connection,
     outcome,
+    send_pending,
     stamped_before_the_data,
     stop_this_process,
 )
 from support.worker import result_of
 
-from kcworks_migrations import database, migration
-from kcworks_migrations.database import LOCK_KEY
+from kcworks_migrations import locks, migration
 from kcworks_migrations.errors import RunInProgressError
+from kcworks_migrations.locks import LOCK_KEY
 from kcworks_migrations.tasks import update_record_created_dates_task
 
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
@@ -36,7 +37,7 @@ def small_batches(app, monkeypatch):
 @pytest.fixture
 def no_patience(monkeypatch):
     """Refuse at once, instead of waiting for the lock of a run that was killed."""
-    monkeypatch.setattr(database, "LOCK_PAUSES_SECONDS", (0,))
+    monkeypatch.setattr(locks, "LOCK_PAUSES_SECONDS", (0,))
 
 
 def stopped_child(instance, work, point: Point) -> Child:
@@ -71,7 +72,7 @@ def test_everything_refuses_while_an_upgrade_is_at_work(
     for work in (
         filled.upgrade,
         filled.downgrade,
-        lambda: migration.send_waiting(filled.engine),
+        lambda: send_pending(filled),
     ):
         with pytest.raises(RunInProgressError) as error:
             work()
@@ -98,9 +99,8 @@ def test_everything_refuses_while_a_downgrade_is_at_work(filled, no_patience):
 def test_second_run_names_nobody_before_the_first_has_its_row(filled, no_patience):
     begun = Point("before", "INSERT INTO kcworks_created_dates_run")
     child = stopped_child(filled, filled.upgrade, begun)
-    with pytest.raises(RunInProgressError, match="a run holds the lock") as error:
+    with pytest.raises(RunInProgressError, match="work: a run holds the lock"):
         filled.upgrade()
-    assert error.value.run_id is None
     child.kill()
 
 
@@ -153,7 +153,7 @@ def test_task_and_upgrade_started_together(filled, worker):
     for _ in range(2):
         filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
         task = update_record_created_dates_task.delay(**slow)
-        child = Child(filled, lambda: filled.upgrade(batch_size=20, delay_seconds=0.15))
+        child = Child(filled, lambda: filled.upgrade(batch_size=20, delay=0.15))
         status, output = child.wait(), child.output()
         # A task that comes second tries again, a command says who is working.
         result = result_of(task.id)

@@ -162,20 +162,20 @@ def test_absolute_undo_typed_twice_does_nothing_more(instance, alembic):
     [
         ("no", "restored", False),
         ("yes", "restored", True),
-        ("yes", "waiting", False),
+        ("yes", "pending", False),
         ("yes", "standing", True),
     ],
 )
 def test_ledger_is_dropped_only_when_the_environment_says_so(
     instance, alembic, monkeypatch, value, state, drops
 ):
-    """But what waits for reindexing is known nowhere else, so it comes first."""
+    """But what is to be reindexed is known nowhere else, so it comes first."""
     instance.record("2016-02-29T13:11:39Z")
     instance.upgrade()
     alembic.downgrade(TABLES_REVISION)
     if state == "standing":
         instance.upgrade()
-    if state == "waiting":
+    if state == "pending":
         instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
     monkeypatch.setenv(DROP_LEDGER, value)
     if drops:

@@ -19,21 +19,22 @@ from support.faults import NOWHERE, broker_at, other_connection, search_at
 from support.instance import INDEXERS
 from support.worker import Worker, wait_until
 
-from kcworks_migrations.checks import check, queues, room, rows
+from kcworks_migrations.checks import check, rows, services
 from kcworks_migrations.checks import database as database_checks
 from kcworks_migrations.checks.line import LEVELS, Line
-from kcworks_migrations.checks.search import wanted_bytes
-from kcworks_migrations.cli.check import text_of
-from kcworks_migrations.database import locked
+from kcworks_migrations.cli.look import line_text
+from kcworks_migrations.ledger.runs import locked
+from kcworks_migrations.migration import preview
 
 LEGACY = "2016-02-29T13:11:39Z"
 SETTING = "KCWORKS_CREATED_DATES_"
+ROOT, TABLES, DATA = "7f3a51c9e0d2", "a94c06be7d15", "c51d8e2f60b7"
 
 
 @pytest.fixture(autouse=True)
 def short_ping(monkeypatch):
     """Do not wait for workers where there are none."""
-    monkeypatch.setattr(queues, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(services, "PING_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -95,8 +96,10 @@ def test_check_before_the_deploy_is_go_and_changes_nothing(filled, app, invoke):
     assert document["is_go"] and document["stops"] == 0
     assert document["next_step"] == "invenio alembic upgrade kcworks_migrations@head"
     assert found["revision"]["level"] == "fine"
-    assert found["records"]["fact"] == "1 records, 1 with the field; 1 would change."
-    assert "3 of them not made yet" in found["queues"]["fact"]
+    assert found["records"]["fact"] == (
+        "Rows: 1; looked at: 1; with the field: 1; would change: 1."
+    )
+    assert " 0 messages " in found["broker"]["fact"]
     warnings = {n for n, line in found.items() if line["level"] == "warning"}
     assert warnings <= {"workers", "search"}  # a cluster of one node may be yellow
 
@@ -147,21 +150,21 @@ def test_check_with_a_stop_is_no_go_and_ends_with_1(filled, invoke, monkeypatch,
     monkeypatch.setitem(app.config, "SEARCH_INDEX_PREFIX", "nobody-")
     result = invoke("check")
     assert result.exit_code == 1
-    assert "stop     search blocks: OpenSearch lacks an index" in result.stdout
-    assert re.search(r"No go: 1 thing to see to first.*\n.* check\n$", result.stdout)
+    assert "stop     search indices: OpenSearch lacks an index" in result.stdout
+    assert re.search(r"No go: 1 stop.*\n.* check\n$", result.stdout)
 
 
 def test_check_never_breaks_a_command_and_colours_only_the_terminal(monkeypatch):
     command = "invenio alembic upgrade kcworks_migrations@head"
     line = Line("name", "stop", "word " * 30, f"{'x' * 30} `{command}`")
-    plain = text_of(line)
+    plain = line_text(line)
     assert f"`{command}`" in plain
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert click.unstyle(text_of(line)) == plain
-    assert text_of(line) != plain
+    assert click.unstyle(line_text(line)) == plain
+    assert line_text(line) != plain
     monkeypatch.setenv("NO_COLOR", "1")
-    assert text_of(line) == plain
+    assert line_text(line) == plain
 
 
 def test_wrong_setting_is_a_stop_and_the_rest_is_told(filled, invoke, monkeypatch, app):
@@ -264,9 +267,8 @@ def test_role_without_rights_is_a_stop_with_what_it_lacks(look, role, filled):
     (revision,) = look("revision", role)
     assert revision.level == "warning" and "permission denied" in revision.fact
     assert levels(look("communities", role)) == ["warning"]
-    assert look("records", role)[0].fact.startswith("1 records, 1 with the field")
-    assert look("statement_timeout", role) == []  # a run has its own
-    assert "can't be seen from here" in look("room", role)[0].fact
+    fact = look("records", role)[0].fact
+    assert fact.startswith("Rows: 1; looked at: 1; with the field: 1")
 
 
 def test_right_on_the_column_alone_is_enough(look, role, instance):
@@ -289,7 +291,7 @@ def test_database_without_tables_is_told_without_a_failure(look, empty_database)
     assert levels(look("tables", empty_database)) == ["stop"]
     assert levels(look("revision", empty_database)) == ["stop"]
     assert levels(look("records", empty_database)) == ["warning"]
-    assert levels(look("rights", empty_database)) == ["fine"]
+    assert look("rights", empty_database) == []
 
 
 def test_created_of_another_type_is_a_stop(look, empty_database):
@@ -329,13 +331,13 @@ def test_locked_table_is_a_stop(look, instance):
         assert f"`SELECT pg_terminate_backend({pid})`" in line.what_to_do
         assert "lock timeout" in look("records")[0].fact
     other.close()
-    assert levels(look("locks")) == ["fine"]
+    assert look("locks") == []
 
 
 def test_long_transaction_is_a_warning_that_tells_whether_it_holds_rows(
     look, filled, monkeypatch
 ):
-    assert levels(look("transactions")) == ["fine"]
+    assert look("transactions") == []
     monkeypatch.setattr(database_checks, "LONG_TRANSACTION_SECONDS", 0)
     with other_connection(filled) as other:
         other.cursor().execute("SELECT 'secret'")
@@ -352,22 +354,36 @@ def test_long_transaction_is_a_warning_that_tells_whether_it_holds_rows(
 def test_other_run_is_a_stop(look, instance):
     with locked(instance.engine, 1):
         assert levels(look("run")) == ["stop"]
-    assert levels(look("run")) == ["fine"]
+    assert look("run") == []
 
 
-def test_incomplete_runs_are_told(look, filled):
-    unfinished = "UPDATE kcworks_created_dates_run SET status = 'interrupted'"
+@pytest.mark.parametrize("status", ["stopped", "failed", "running"])
+def test_unfinished_run_is_a_warning_with_the_way_back(look, filled, status):
     filled.upgrade()
-    filled.execute(unfinished)
+    assert look("run") == []
+    number = filled.run().id
+    filled.execute("UPDATE kcworks_created_dates_run SET status = :s", s=status)
     (line,) = look("run")
-    assert line.level == "fine" and "goes on where it stopped" in line.fact
-    filled.upgrade(kinds=("record",))
+    # One that is marked as running while nobody is at work was killed.
+    shown = status if status == "stopped" else "failed"
+    assert line.level == "warning"
+    assert f"Run {number} (apply, {shown})" in line.fact
+    assert "its 2 changes stand" in line.fact
+    assert f"`invenio kcworks-created-dates rollback --run {number}`" in line.what_to_do
     filled.downgrade()
-    filled.execute(unfinished)
-    last, other, same = look("run")
-    assert last.level == "warning" and "(revert)" in last.fact
-    assert other.level == "warning" and "same options" in other.what_to_do
-    assert same.level == "fine"
+    assert look("run") == []
+
+
+def test_unfinished_restoration_is_a_warning(look, filled):
+    filled.upgrade()
+    filled.downgrade()
+    filled.execute(
+        "UPDATE kcworks_created_dates_run SET status = 'stopped'"
+        " WHERE action = 'revert'"
+    )
+    (line,) = look("run")
+    assert line.level == "warning" and "(revert, stopped)" in line.fact
+    assert "`invenio kcworks-created-dates rollback`" in line.what_to_do
 
 
 # --- the revision --------------------------------------------------------------------
@@ -391,18 +407,37 @@ def test_unknown_revision_is_a_stop(look, instance):
     assert line.level == "stop" and "ffffffffffff" in line.fact
 
 
-def test_tables_unlike_what_is_stamped_are_a_stop(look, instance):
+def test_advice_for_a_missing_alembic_version_makes_no_database(instance, invoke):
+    instance.execute("ALTER TABLE alembic_version RENAME TO hidden_alembic_version")
+    try:
+        done = invoke("check")
+    finally:
+        instance.execute("ALTER TABLE hidden_alembic_version RENAME TO alembic_version")
+    assert "stop     revision: The database has no table alembic_version" in done.output
+    assert not re.search(r"invenio\s+(db|alembic)\s", done.output), done.output
+
+
+def test_stamp_without_tables_is_a_stop(look, instance):
     rename = "ALTER TABLE kcworks_created_dates_{} RENAME TO kcworks_created_dates_{}"
     with statements(
         instance, rename.format("problem", "away"), rename.format("away", "problem")
     ):
         (line,) = look("revision")
-        assert line.level == "stop" and "are gone" in line.fact
+    assert line.level == "stop" and "kcworks_created_dates_problem is" in line.fact
+    assert f"`invenio alembic stamp {ROOT}`" in line.what_to_do
+
+
+def test_advice_for_tables_without_a_stamp_mends_it(look, instance, app):
+    stamps = stamped(instance)
     update = "UPDATE alembic_version SET version_num = '{}' WHERE version_num = '{}'"
-    ids = "7f3a51c9e0d2", "c51d8e2f60b7"
-    with statements(instance, update.format(*ids), update.format(*ids[::-1])):
+    with statements(instance, update.format(ROOT, DATA), update.format(DATA, TABLES)):
         (line,) = look("revision")
-        assert line.level == "stop" and " exist, " in line.fact
+        assert line.level == "stop" and " exists, " in line.fact
+        assert f"`invenio alembic stamp {TABLES}`" in line.what_to_do
+        app.test_cli_runner().invoke(app.cli.commands["alembic"], ["stamp", TABLES])
+        (line,) = look("revision")
+        assert line.level == "fine" and line.fact.startswith("Pending, the tables are")
+    assert stamped(instance) == stamps
 
 
 # --- the rows ------------------------------------------------------------------------
@@ -412,16 +447,33 @@ def test_bad_values_are_a_warning_and_mostly_bad_ones_a_stop(look, instance):
     for _ in range(3):
         instance.record(LEGACY, ["not an object"])
     instance.record("yesterday")
-    (line,) = look("records_values")
-    assert line.level == "warning" and "25.0% of 4" in line.fact
+    (line,) = look("records")
+    assert line.level == "warning" and "with the field: 4" in line.fact
+    assert " 25.0% have a bad value." in line.fact
     assert "not ISO 8601 in UTC (1)" in line.fact
     assert "a group is not an object (3)" in line.fact
-    assert "3 would change" in look("records")[0].fact
+    assert "would change: 3." in line.fact
+    assert "`invenio kcworks-created-dates update --dry-run`" in line.what_to_do
     for _ in range(3):
         instance.record("yesterday")
-    assert levels(look("records_values")) == ["stop"]
+    assert levels(look("records")) == ["stop"]
     instance.community("7")
-    assert levels(look("communities_values")) == ["fine"]
+    assert levels(look("communities")) == ["fine"]
+
+
+def test_sample_of_all_rows_is_decided_as_in_a_preview(look, instance):
+    instance.many(300, 5)
+    instance.record("yesterday", [{"group_identifier": ""}])
+    found = preview(instance.engine).statistics
+    bad = found.records.errors / found.records.total_found
+    assert look("records")[0].fact.startswith(
+        f"Rows: 301; looked at: 301; with the field: {found.records.total_found};"
+        f" would change: {found.records.updated}. {bad:.1%} have a bad value."
+    )
+    assert look("communities")[0].fact == (
+        "Rows: 5; looked at: 5; with the field: 5; would change: at least"
+        f" {found.communities.updated}."
+    )
 
 
 def test_wrong_field_name_is_a_warning(look, filled, monkeypatch, app):
@@ -429,57 +481,30 @@ def test_wrong_field_name_is_a_warning(look, filled, monkeypatch, app):
     (line,) = look("custom_fields")
     assert line.level == "warning" and "RDM_CUSTOM_FIELDS has no no:such" in line.fact
     (line,) = look("records")
-    assert line.level == "warning" and "none of the 1 looked at" in line.fact
+    assert line.level == "warning"
+    assert line.fact == "Rows: 1; looked at: 1; with the field: 0."
     assert levels(look("communities")) == ["fine"]
 
 
 def test_rows_that_are_right_already_would_not_change(look, filled):
     filled.upgrade()
-    assert "0 would change" in look("records")[0].fact
+    assert "would change: 0." in look("records")[0].fact
 
 
-def test_large_table_is_told_from_a_sample(look, instance, monkeypatch):
+def test_large_table_is_counted_and_a_sample_decided(look, instance, monkeypatch):
     monkeypatch.setattr(rows, "SAMPLE_ROWS", 500)
     instance.many(2000, 3)
-    fact = look("records")[0].fact  # never analysed: counted
-    assert fact.startswith("About 2,000 records, about 2,000 with the field; about 1,")
-    with statements(instance, "ANALYZE rdm_records_metadata", "SELECT 1"):
-        assert look("records")[0].fact == fact
-    assert "of 500 records looked at" in look("records_values")[0].fact
+    fact = look("records")[0].fact
+    assert fact.startswith("Rows: 2,000; looked at: 500; with the field: 500; would")
 
 
 def test_row_count_that_takes_too_long_is_left_out(look, instance, monkeypatch):
     monkeypatch.setattr(rows, "SAMPLE_ROWS", 500)
-    monkeypatch.setattr(rows.queries, "COUNT_ROWS", "SELECT pg_sleep(60) FROM {table}")
+    monkeypatch.setattr(rows, "COUNT_ROWS", "SELECT pg_sleep(60) FROM {table}")
     monkeypatch.setattr(database_checks, "STATEMENT_SECONDS", 1)
     instance.many(600, 1)
-    assert look("records")[0].fact.startswith("More than 500 records, about 500 with")
-
-
-def test_room_is_compared_with_what_is_free(look, filled, monkeypatch):
-    # A disk can't be filled here, so what is free is made up.
-    for free, level in ((None, "fine"), (100, "stop"), (60_000, "warning")):
-        monkeypatch.setattr(room, "free_bytes", lambda *_, free=free: free)
-        assert levels(look("room")) == [level], free
-    monkeypatch.setattr(room, "LEDGER_BYTES", 2**31)
-    monkeypatch.setattr(room, "free_bytes", lambda *_: None)
-    (line,) = look("room")
-    assert line.level == "warning" and "GiB" in line.fact
-
-
-@pytest.mark.parametrize(
-    ("folder", "address", "is_seen"),
-    [
-        ("/", "", True),
-        ("/", "127.0.0.1", True),
-        ("/", "::1", True),
-        ("/", "10.0.0.1", False),
-        ("/no such folder", "", False),
-        (None, "", False),
-    ],
-)
-def test_free_room_is_seen_on_this_machine_only(folder, address, is_seen):
-    assert (room.free_bytes(folder, address) is not None) == is_seen
+    fact = look("records")[0].fact
+    assert fact.startswith("Rows: more than 500; looked at: 500; with the field: 500")
 
 
 # --- the services --------------------------------------------------------------------
@@ -488,7 +513,7 @@ def test_free_room_is_seen_on_this_machine_only(folder, address, is_seen):
 def test_closed_port_and_silent_broker_are_a_stop(look, monkeypatch):
     with broker_at(NOWHERE):
         assert levels(look("broker")) == ["stop"]
-    monkeypatch.setattr(queues, "BROKER_SECONDS", 1)
+    monkeypatch.setattr(services, "BROKER_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with broker_at(f"amqp://guest:secret@127.0.0.1:{silent.getsockname()[1]}//"):
             (line,) = look("broker")
@@ -496,19 +521,20 @@ def test_closed_port_and_silent_broker_are_a_stop(look, monkeypatch):
 
 
 def test_backlog_is_a_warning(look, instance, monkeypatch, small_messages):
-    monkeypatch.setattr(queues, "BACKLOG_MESSAGES", 2)
+    monkeypatch.setattr(services, "BACKLOG_MESSAGES", 2)
     for _ in range(3):
         instance.record(LEGACY)
-    assert levels(look("queues")) == ["fine"]
+    assert look("queues") == []
     instance.upgrade()
     (line,) = look("queues")
-    assert line.level == "warning" and line.fact.startswith("3 messages wait")
+    assert line.level == "warning" and line.fact.startswith("3 messages are in the ")
+    assert " 3 messages " in look("broker")[0].fact
     assert len(instance.queued("records")) == 3
 
 
 def test_worker_that_answers_is_fine(look, tmp_path, monkeypatch):
     assert levels(look("workers")) == ["warning"]
-    monkeypatch.setattr(queues, "PING_SECONDS", 2)
+    monkeypatch.setattr(services, "PING_SECONDS", 2)
     worker = Worker(tmp_path / "worker.log")
     worker.start()
     try:
@@ -520,7 +546,7 @@ def test_worker_that_answers_is_fine(look, tmp_path, monkeypatch):
 
 
 def test_schedule_without_draining_is_a_warning(look, monkeypatch, app):
-    assert levels(look("schedule")) == ["fine"]
+    assert look("schedule") == []
     monkeypatch.setitem(app.config, "CELERY_BEAT_SCHEDULE", {"a": {"task": "b.c"}})
     assert levels(look("schedule")) == ["warning"]
 
@@ -529,7 +555,7 @@ def test_search_at_a_closed_port_is_a_stop(look, app):
     with search_at(app, "127.0.0.1:1"):
         (line,) = look("search")
         assert line.level == "stop" and "not responsive" in line.fact
-        assert look("search_disk") == []
+        assert look("search_indices") == look("search_blocks") == []
 
 
 def test_read_only_index_is_a_stop(look):
@@ -539,18 +565,11 @@ def test_read_only_index_is_a_stop(look):
             body={"index.blocks.read_only_allow_delete": value},
         )
 
-    assert levels(look("search_blocks")) == ["fine"]
+    assert look("search_blocks") == []
     put(True)
     try:
         (line,) = look("search_blocks")
     finally:
         put(None)
-    assert line.level == "stop" and "has read_only_allow_delete" in line.fact
-
-
-@pytest.mark.parametrize(
-    ("watermark", "wanted"),
-    [("95%", 50), ("0.95", 50), ("2kb", 2048), ("1.5 MB", 1.5 * 2**20), ("", 0)],
-)
-def test_wanted_bytes_of_a_watermark(watermark, wanted):
-    assert wanted_bytes(watermark, 1000) == pytest.approx(wanted)
+    assert line.level == "stop" and "-communities-" in line.fact
+    assert "read-only-allow-delete block" in line.fact

@@ -5,11 +5,13 @@
 import csv
 import faulthandler
 import fcntl
+import getpass
 import io
 import json
 import os
 import pty
 import signal
+import socket
 import struct
 import sys
 import termios
@@ -20,14 +22,17 @@ from celery import current_app as celery_app
 from flask.cli import ScriptInfo
 from invenio_db import db
 from invenio_search import current_search
+from support.faults import Point, at
 from support.instance import forget_broker_connections, utc
 
-from kcworks_migrations import upgrade
+from kcworks_migrations import locks
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.database import locked
-from kcworks_migrations.report import Reporter
+from kcworks_migrations.ledger.runs import locked
+from kcworks_migrations.migration.upgrade import Upgrade
+from kcworks_migrations.report.reporter import Reporter
 
 LEGACY = "2016-02-29T13:11:39Z"
+COMMAND = "invenio kcworks-created-dates"
 
 
 def test_update_ends_with_0_without_problems_and_1_with_some(instance, invoke):
@@ -81,7 +86,7 @@ def test_problems_as_lines_json_and_csv(instance, invoke):
     instance.record("2016-02-29T13:11:39+01:00", label="bad-2")
     invoke("update", "--yes")
     result = invoke("problems")
-    assert "  - record bad-1: not ISO 8601 in UTC: yesterday" in result.output
+    assert '  - record bad-1: not ISO 8601 in UTC: "yesterday"' in result.output
     assert "2 problems of run" in result.output
     document = json.loads(invoke("problems", "--json").output)
     assert {p["reason"] for p in document["problems"]} == {"invalid_format", "not_utc"}
@@ -93,6 +98,7 @@ def test_problems_as_lines_json_and_csv(instance, invoke):
         "kind": "record",
         "reason": "invalid_format",
         "value": "yesterday",
+        "group_id": "",
     }
 
 
@@ -119,7 +125,7 @@ def test_show_tells_why_a_date_was_not_changed(instance, invoke):
     bad = instance.record("yesterday", ["no group"], label="bad-1")
     invoke("update", "--yes")
     output = invoke("show", "bad-1").output
-    assert "  - record bad-1: not ISO 8601 in UTC: yesterday" in output
+    assert '  - record bad-1: not ISO 8601 in UTC: "yesterday"' in output
     assert "  - group bad-1: a group is not an object" in output
     assert "never changed" in output
     assert "in the database 2024-05-01 12:00:00.123456 UTC" in output
@@ -129,23 +135,22 @@ def test_show_tells_why_a_date_was_not_changed(instance, invoke):
     assert invoke("show", "nobody").exit_code == 2
 
 
-def test_status_shows_runs_and_what_waits(instance, invoke):
+def test_status_shows_runs_and_what_is_pending(instance, invoke):
     instance.record(LEGACY)
     invoke("update", "--yes")
     output = invoke("status").output
     assert "apply from cli, succeeded" in output
     assert "Can be rolled back: 1 change\n" in output
     instance.execute("UPDATE kcworks_created_dates_run SET status = 'running'")
-    output = invoke("status").output
-    assert "apply from cli, killed" in output
-    assert "the same command again" in output
+    assert "apply from cli, failed" in invoke("status").output
     with locked(instance.engine, 1) as database:
         # Something else than this run is at work, which nobody may take for it.
-        assert "apply from cli, killed" in invoke("status").output
+        assert "apply from cli, failed" in invoke("status").output
         assert "at work: a run holds the lock" in invoke("update", "--yes").output
         instance.execute(
-            "UPDATE kcworks_created_dates_run SET backend_pid = :pid",
-            pid=database.transaction(database.lock_holder),
+            "UPDATE kcworks_created_dates_run"
+            " SET status = 'running', backend_pid = :pid",
+            pid=database.transaction(locks.holder, database),
         )
         assert "apply from cli, running" in invoke("status").output
         assert "at work: run " in invoke("update", "--yes").output
@@ -160,6 +165,82 @@ def test_status_shows_runs_and_what_waits(instance, invoke):
     assert len(instance.queued("records")) == 1
 
 
+def test_status_shows_who_started_a_run_and_why(instance, invoke):
+    instance.record(LEGACY)
+    assert invoke("update", "--yes", "--reason", "asked\x1b for").exit_code == 0
+    output = invoke("status").output
+    assert f"started by {getpass.getuser()}@{socket.gethostname()}" in output
+    assert "because: asked\\x1b for" in output
+    assert invoke("rollback", "--yes", "--reason", "a mistake").exit_code == 0
+    document = json.loads(invoke("status", "--json").stdout)
+    assert [run["reason"] for run in document["runs"]] == ["a mistake", "asked\x1b for"]
+    assert invoke("update", "--yes", "--reason", " ").exit_code == 2
+
+
+def steps_of(output: str) -> list[str]:
+    """Give the commands that `status` names as the next ones."""
+    _, _, steps = output.partition("Next:\n")
+    return [line.split("    ")[0].strip() for line in steps.splitlines()]
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "stopped"])
+@pytest.mark.parametrize(
+    ("action", "origin", "rest"),
+    [
+        ("apply", "cli", f"{COMMAND} update"),
+        ("apply", "alembic", "invenio alembic upgrade kcworks_migrations@head"),
+        ("rehearse", "cli", f"{COMMAND} update"),
+    ],
+)
+def test_status_tells_both_ways_on_from_a_run_that_did_not_finish(
+    instance, invoke, status, action, origin, rest
+):
+    instance.many(20, 2)
+    invoke("update", "--yes", "--limit", 3)
+    instance.execute(
+        "UPDATE kcworks_created_dates_run SET status = :status, action = :action,"
+        " origin = :origin, options = options - 'limit'",
+        status=status,
+        action=action,
+        origin=origin,
+    )
+    run_id = instance.run().id
+    undo = f"{COMMAND} rollback --run {run_id}"
+    output = invoke("status").output
+    assert "to undo its 5 changes" in output
+    assert steps_of(output)[:2] == [rest, undo]
+    assert invoke(*undo.split()[2:], "--yes").exit_code == 0
+    assert undo not in invoke("status").output
+    assert invoke("update", "--yes").exit_code == 1
+    assert (
+        steps_of(invoke("status").output)[0] == f"{COMMAND} problems --run {run_id + 2}"
+    )
+
+
+def test_status_offers_no_undo_behind_an_update_that_has_done_the_rest(
+    instance, invoke
+):
+    instance.record(LEGACY)
+    invoke("update", "--yes")
+    instance.execute("UPDATE kcworks_created_dates_run SET status = 'failed'")
+    invoke("update", "--yes")
+    assert steps_of(invoke("status").output) == [f"{COMMAND} verify"]
+
+
+def test_status_tells_how_to_restore_the_rest(instance, invoke):
+    instance.record(LEGACY, label="pid-0")
+    instance.record(LEGACY, label="pid-1")
+    invoke("update", "--yes")
+    run_id = instance.run().id
+    invoke("rollback", "--yes", "--run", run_id, "--record", "pid-0")
+    instance.execute(
+        "UPDATE kcworks_created_dates_run SET status = 'stopped' WHERE id > :id",
+        id=run_id,
+    )
+    [step, _] = steps_of(invoke("status").output)
+    assert step == f"{COMMAND} rollback --run {run_id} --record pid-0"
+
+
 def test_show_of_a_draft_that_the_index_refused(instance, invoke):
     record = instance.record(LEGACY)
     invoke("update", "--yes")
@@ -171,8 +252,36 @@ def test_show_of_a_draft_that_the_index_refused(instance, invoke):
     )
     result = invoke("show", record)
     assert result.exit_code == 0
-    assert f"draft {record}: refused by the search index: why" in result.output
+    words = " ".join(result.output.split())
+    assert f'draft {record}: refused by the search index: "why"' in words
     assert f"problems --run {instance.run().id}" in invoke("status").output
+
+
+@pytest.mark.parametrize(
+    "options", [["--limit", 3], ["--records-only"], ["--start-date", "2020-01-01"]]
+)
+def test_status_tells_to_repeat_the_options_of_a_run_that_did_not_finish(
+    instance, invoke, options
+):
+    """An update without them would change other rows."""
+    instance.many(20, 2)
+    invoke("update", "--yes", *options)
+    instance.execute("UPDATE kcworks_created_dates_run SET status = 'stopped'")
+    again, undo, *_ = steps_of(invoke("status").output)
+    assert again == "the same command again, with its options"
+    assert undo == f"{COMMAND} rollback --run {instance.run().id}"
+
+
+def test_status_goes_on_naming_what_a_smaller_run_did_not_finish(instance, invoke):
+    instance.many(20, 2)
+    instance.upgrade()
+    instance.execute("UPDATE kcworks_created_dates_run SET status = 'failed'")
+    failed = instance.run().id
+    invoke("update", "--yes", "--records-only")
+    undo = f"{COMMAND} rollback --run {failed}"
+    assert undo in steps_of(invoke("status").output)
+    invoke("update", "--yes")
+    assert undo not in steps_of(invoke("status").output)
 
 
 def test_dry_run_that_is_interrupted_ends_with_3(instance, invoke, monkeypatch):
@@ -195,7 +304,7 @@ def test_problems_of_no_run_are_a_wrong_usage(instance, invoke):
     assert f"known: {instance.run().id}." in result.output
 
 
-def test_an_unexpected_error_ends_with_3_and_shows_its_trace(
+def test_an_unexpected_error_of_a_run_ends_with_3_and_shows_its_trace(
     instance, invoke, monkeypatch
 ):
     instance.record(LEGACY)
@@ -203,15 +312,47 @@ def test_an_unexpected_error_ends_with_3_and_shows_its_trace(
     def fail(*args):
         raise ValueError("who would have\x1b[31m thought")
 
-    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", fail)
+    monkeypatch.setattr(Upgrade, "retry_locked", fail)
     result = invoke("update", "--yes")
     assert result.exit_code == 3
     assert "Traceback" in result.output and "in fail" in result.output
     assert "is not complete: ValueError: who would have\\x1b[31m" in result.output
     assert "\x1b" not in result.output
-    assert instance.run().status == "errored"
+    assert instance.run().status == "failed"
     monkeypatch.undo()
     assert invoke("update", "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["update --yes", "status", "verify"])
+def test_an_unexpected_error_beside_a_run_has_a_status_of_its_own(
+    instance, engine, invoke, caplog, command
+):
+    """It must not end as `done with problems` does."""
+
+    def fail(connection) -> None:
+        raise RuntimeError("who would have\x1b[31m thought")
+
+    with at(engine, Point("before", ""), fail):
+        failed = invoke(*command.split())
+    assert failed.exit_code == 5
+    for told in (failed.stderr, caplog.text):
+        assert "Traceback" in told and "in fail" in told and "\x1b" not in told
+    assert f"`{COMMAND} status`" in failed.stderr
+
+
+def test_ctrl_c_outside_a_run_does_not_end_like_done_with_problems(engine, invoke):
+    def interrupt(connection) -> None:
+        raise KeyboardInterrupt
+
+    with at(engine, Point("before", ""), interrupt):
+        result = invoke("status")
+    assert result.exit_code == 3
+    assert "Stopped by Ctrl-C." in result.output
+
+
+def test_show_of_a_date_that_python_does_not_have(instance, invoke):
+    instance.record(LEGACY, created="0044-03-15 BC", label="old")
+    assert "in the database 0044-03-15 00:00:00 BC" in invoke("show", "old").output
 
 
 # --- on a terminal -------------------------------------------------------------------

@@ -7,11 +7,8 @@ import copy
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 import sample as demo_sample
@@ -21,6 +18,7 @@ from invenio_access.permissions import system_identity
 from invenio_db import db
 from invenio_indexer.api import RecordIndexer
 from invenio_indexer.proxies import current_indexer_registry
+from invenio_indexer.tasks import process_bulk_queue
 from invenio_rdm_records.proxies import (
     current_rdm_records_service,
     current_record_communities_service,
@@ -31,12 +29,14 @@ from shapes import Record
 from show import differences
 from support import deposits, faults, index
 
-from kcworks_migrations import indexer, migration, verify
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.documents import Index
-from kcworks_migrations.indexer import CreatedDatesIndexer
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND
-from kcworks_migrations.truth import Truth
+from kcworks_migrations.index import indexer, verify
+from kcworks_migrations.index.documents import Index
+from kcworks_migrations.index.indexer import CreatedDatesIndexer
+from kcworks_migrations.index.truth import Truth
+from kcworks_migrations.kinds import KINDS, RECORD
+
+OURS = [kind.own_indexer for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def outcomes(monkeypatch):
     outcomes = []
     process = CreatedDatesIndexer.process
 
-    def noted(self, database, ids):
-        outcomes.append(process(self, database, ids))
+    def noted(self, database, ids, **more):
+        outcomes.append(process(self, database, ids, **more))
         return outcomes[-1]
 
     monkeypatch.setattr(CreatedDatesIndexer, "process", noted)
@@ -148,7 +148,7 @@ def test_documents_equal_a_full_reindex_up_and_down(world, outcomes):
 
 def test_documents_that_are_right_are_not_written(upgraded, outcomes):
     index.drain()
-    migration.send_waiting(upgraded.instance.engine, is_again=True)
+    upgraded.instance.send_pending(is_again=True)
     del outcomes[:]
     index.drain()
     assert sum(o.written for o in outcomes) == 0 < sum(o.right for o in outcomes)
@@ -164,7 +164,7 @@ def between(monkeypatch):
 
         def bulk_after_work(self, actions):
             ids = [a["index"]["_id"] for a in actions if "index" in a]
-            if self.kind == item.kind and item.id in ids and not done:
+            if self.kind.name == item.kind and item.id in ids and not done:
                 done.append(True)
                 work()
             return bulk(self, actions)
@@ -357,7 +357,7 @@ def test_stale_document_written_after_the_drain_is_found_and_fixed(upgraded):
     index.drain()
     rewrite(item, lambda source: source.update(created=before))
     verdict = verified(upgraded, fix=True)
-    assert verdict.wrong.shown == [f"record {item.id}"]
+    assert verdict.wrong.shown == [f"record {item.label}"]
     index.drain()
     assert verified(upgraded).is_clean
     assert_as_indexed_now(item)
@@ -415,11 +415,8 @@ def test_missing_document_is_handed_to_the_ordinary_indexer(upgraded, outcomes):
 
 
 def test_indexers_are_registered_with_queues_of_their_own(app):
-    names = {
-        current_indexer_registry.get(name).mq_queue.name
-        for name in CREATED_ONLY_OF_KIND.values()
-    }
-    assert names == set(CREATED_ONLY_OF_KIND.values())
+    names = {current_indexer_registry.get(name).mq_queue.name for name in OURS}
+    assert names == set(OURS)
 
 
 @pytest.fixture
@@ -428,7 +425,7 @@ def proxy(monkeypatch):
     [host] = ast.literal_eval(os.environ["INVENIO_SEARCH_HOSTS"])
     proxy = index.Proxy(host)
     client = search.OpenSearch([proxy.host], max_retries=0)
-    for name in CREATED_ONLY_OF_KIND.values():
+    for name in OURS:
         monkeypatch.setattr(current_indexer_registry.get(name), "client", client)
     monkeypatch.setattr(indexer, "PAUSES_SECONDS", (0, 0, 0))
     yield proxy
@@ -447,7 +444,7 @@ def test_passing_failures_lose_nothing(upgraded, proxy, outcomes, failure):
 
 def test_what_fails_at_every_try_waits_in_the_queue(upgraded, proxy, outcomes):
     proxy.failures = ["429"] * 4
-    our = current_indexer_registry.get(CREATED_ONLY_OF_KIND["record"])
+    our = current_indexer_registry.get(RECORD.own_indexer)
     our.process_bulk_queue()
     assert len(outcomes) == 1 and outcomes[0].again and not proxy.failures
     verdict = verified(upgraded)
@@ -460,7 +457,7 @@ def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeyp
     item = member(upgraded)
     remove_document(item)
     monkeypatch.setitem(celery_app.conf, "broker_write_url", faults.NOWHERE)
-    our = current_indexer_registry.get(CREATED_ONLY_OF_KIND["record"])
+    our = current_indexer_registry.get(RECORD.own_indexer)
     with pytest.raises(OperationalError):
         our.process_bulk_queue()
     monkeypatch.undo()
@@ -490,8 +487,10 @@ def test_document_refused_for_good_becomes_a_problem(upgraded, monkeypatch):
     index.drain()
     found = {p[1] for p in upgraded.instance.problems() if p[2] == "index_refused"}
     assert found == {item.id}
+    named = "SELECT label FROM kcworks_created_dates_problem WHERE entity_id = :id"
+    assert upgraded.instance.scalar(named, id=item.id) == item.label
     verdict = verified(upgraded)
-    assert verdict.wrong.shown == [f"record {item.id}"]
+    assert verdict.wrong.shown == [f"record {item.label}"]
     monkeypatch.undo()
     assert verified(upgraded, fix=True).fixed == 1
     index.drain()
@@ -510,30 +509,21 @@ def test_document_that_is_too_large_becomes_a_problem(upgraded, proxy):
     assert verified(upgraded).is_clean
 
 
-KILLED = """
-import os, signal, sys
-from invenio_app.factory import create_api
-from invenio_indexer.tasks import process_bulk_queue
-from kcworks_migrations.documents import Index
-
-bulk = Index.bulk
-
-def killed(self, actions):
-    if sys.argv[1] == "after":
-        bulk(self, actions)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-Index.bulk = killed
-with create_api().app_context():
-    process_bulk_queue(indexer_name=sys.argv[2])
-"""
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_worker_loses_nothing(upgraded, when):
-    name = CREATED_ONLY_OF_KIND["record"]
-    command = [sys.executable, "-c", KILLED, when, name]
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    def work_until_killed() -> None:
+        bulk = Index.bulk
+
+        def killed(self, actions):
+            if when == "after":
+                bulk(self, actions)
+            faults.kill_this_process()
+
+        Index.bulk = killed
+        process_bulk_queue(indexer_name=RECORD.own_indexer)
+
+    child = faults.Child(upgraded.instance, work_until_killed)
+    assert child.wait() == -signal.SIGKILL, child.output()
     waiting_until_given_back(upgraded)
     index.drain()
     assert verified(upgraded).is_clean
@@ -551,8 +541,7 @@ def waiting_until_given_back(world):
 def verified(world, **more):
     snapshot.documents()  # refreshes the index
     db.session.remove()
-    instance = world.instance
-    return verify.verify(instance.engine, instance.options(), **more)
+    return world.instance.verify(**more)
 
 
 def test_verify_tells_missing_wrong_and_rows_and_fixes(upgraded):
@@ -564,8 +553,8 @@ def test_verify_tells_missing_wrong_and_rows_and_fixes(upgraded):
     wrong = "2001-01-01T00:00:00+00:00"
     rewrite(other, lambda source: source.update(created=wrong))
     verdict = verified(upgraded, fix=True)
-    assert verdict.missing.shown == [f"record {item.id}"]
-    assert verdict.wrong.shown == [f"record {other.id}"]
+    assert verdict.missing.shown == [f"record {item.label}"]
+    assert verdict.wrong.shown == [f"record {other.label}"]
     assert verdict.fixed == 2
     index.drain()
     assert verified(upgraded).is_clean
@@ -607,7 +596,7 @@ def test_verify_looks_twice_at_what_somebody_edits(upgraded, monkeypatch):
         current_indexer_registry.get("records").index_by_id(item.id)
         index.drain()  # its other versions
 
-    monkeypatch.setattr(verify, "time", SimpleNamespace(sleep=write))
+    monkeypatch.setattr(verify, "pause", write)
     assert verified(upgraded).is_clean
     assert looks == [verify.SECOND_LOOK_SECONDS]
 

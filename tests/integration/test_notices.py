@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -17,8 +18,14 @@ from flask import current_app
 from sqlalchemy import text
 from support.faults import broker_at, other_connection
 
-from kcworks_migrations import database, notices, upgrade
-from kcworks_migrations.errors import RunIncompleteError, RunInterruptedError
+from kcworks_migrations import database
+from kcworks_migrations.errors import (
+    RunFailedError,
+    RunStoppedError,
+    ServiceFailedError,
+)
+from kcworks_migrations.migration import run, upgrade
+from kcworks_migrations.report import notices
 
 LEGACY = "2016-02-29T13:11:39Z"
 SECRET = "between you and me"
@@ -99,7 +106,7 @@ def hook(setting):
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     setting(
         WEBHOOK_URL=f"http://127.0.0.1:{server.server_port}/hook",
         WEBHOOK_SECRET=SECRET,
@@ -117,8 +124,8 @@ def stop_early(instance, monkeypatch) -> None:
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
-    with pytest.raises(RunInterruptedError):
+    monkeypatch.setattr(upgrade.Upgrade, "retry_locked", interrupt)
+    with pytest.raises(RunStoppedError):
         instance.upgrade()
 
 
@@ -152,10 +159,28 @@ def test_a_mail_tells_of_a_run_that_stopped(instance, inbox, monkeypatch):
     instance.record(LEGACY)
     stop_early(instance, monkeypatch)
     (mail,) = inbox
-    assert mail["Subject"].endswith("interrupted")
+    assert mail["Subject"].endswith("stopped")
     plain = mail.get_body(("plain",)).get_content()
-    assert "run the same command again" in " ".join(plain.split())
+    assert "Run the same command again" in " ".join(plain.split())
     assert "records               1          1" in plain
+
+
+def test_a_mail_tells_of_a_run_whose_database_is_gone(instance, inbox, monkeypatch):
+    """Nobody could write into its row how it ended."""
+    instance.record(LEGACY)
+
+    @contextmanager
+    def gone(*args, **options):
+        raise ServiceFailedError("The database", "it is gone")
+        yield
+
+    monkeypatch.setattr(run, "opened", gone)
+    stop_early(instance, monkeypatch)
+    (mail,) = inbox
+    assert mail["Subject"].endswith("stopped")
+    plain = mail.get_body(("plain",)).get_content()
+    assert "records               1          1" in plain
+    assert "it was stopped by Ctrl-C" in plain
 
 
 def test_a_mail_tells_what_the_database_said(instance, inbox):
@@ -169,12 +194,12 @@ def test_a_mail_tells_what_the_database_said(instance, inbox):
         ):
             connection.execute(text(statement))
     try:
-        with pytest.raises(RunIncompleteError):
+        with pytest.raises(RunFailedError):
             instance.upgrade()
     finally:
         instance.execute("DROP FUNCTION refuse CASCADE")
     (mail,) = inbox
-    assert mail["Subject"].endswith("errored")
+    assert mail["Subject"].endswith("failed")
     assert "no room left" in mail.get_body(("plain",)).get_content()
     assert "no room left" in mail.get_body(("html",)).get_content()
 
@@ -207,7 +232,7 @@ def test_a_webhook_is_signed(instance, hook):
     assert document["run"] == summary.run_id
     assert document["statistics"] == instance.run().statistics
     assert document["problems"][0]["label"] == "bad"
-    assert document["waiting"] == 0
+    assert document["pending"] == 0
     assert SECRET not in body.decode()
 
 
@@ -219,7 +244,7 @@ def test_a_webhook_of_a_run_that_stopped_says_where(instance, hook, monkeypatch)
     assert document["statistics"] == instance.run().statistics
     assert document["statistics"]["stopped_early"] is True
     assert document["statistics"]["stopped_at_record"] == 1
-    assert document["waiting"] == 1
+    assert document["pending"] == 1
 
 
 def test_a_webhook_is_tried_again(instance, hook):
@@ -266,7 +291,7 @@ def test_a_signal_has_the_application_and_the_summary(app, instance):
 
 def test_a_dry_run_tells_nobody(instance, inbox):
     instance.record(LEGACY)
-    instance.upgrade(is_dry_run=True)
+    instance.preview()
     assert not inbox
 
 
@@ -339,7 +364,7 @@ def test_a_statement_of_another_session_is_told_nobody(
         pid = other.info.backend_pid
         looked = [invoke("check"), invoke("check", "--json")]
         done = invoke("update", "--yes")
-    assert (done.exit_code, instance.run().status) == (3, "errored")
+    assert (done.exit_code, instance.run().status) == (3, "failed")
     looked += [done, invoke("status"), invoke("status", "--json")]
     (mail,) = inbox
     ((_, _, document),) = hook[0]
@@ -347,5 +372,5 @@ def test_a_statement_of_another_session_is_told_nobody(
     told += [mail.get_body((kind,)).get_content() for kind in ("plain", "html")]
     told += [result.output for result in looked]
     assert TOKEN not in "".join(told)
-    assert f"process {pid} (psql of somebody) holds the table" in told[0]
+    assert f"Process {pid} (psql of somebody) has locked a whole table" in told[0]
     assert f"SELECT query FROM pg_stat_activity WHERE pid = {pid}" in told[0]

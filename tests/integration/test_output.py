@@ -178,6 +178,14 @@ def test_what_was_done_keeps_its_status(instance, printing_to, dead_end, command
     forget_tasks()
 
 
+def test_csv_without_a_reader_is_no_unexpected_error(instance):
+    instance.record("yesterday")
+    instance.upgrade()
+    done = shell("invenio kcworks-created-dates problems --csv | true")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr and b"ignored" not in done.stderr
+
+
 def test_a_refusal_that_can_not_be_printed_keeps_its_status(
     app, instance, printing_to, dead_end, monkeypatch
 ):

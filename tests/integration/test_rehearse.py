@@ -3,17 +3,29 @@
 """``rehearse``: there and back on real rows and documents, and nothing stays."""
 
 import json
-from contextlib import ExitStack
+from contextlib import contextmanager
 
 import pytest
 from support import index
-from support.faults import Child, Point, at, check_ledger, search_at, stop_this_process
+from support.faults import (
+    NOWHERE,
+    Child,
+    Point,
+    at,
+    broker_at,
+    check_ledger,
+    kill_this_process,
+    other_connection,
+    search_at,
+    stop_this_process,
+)
 from support.instance import OURS
 
-from kcworks_migrations import database, migration, rehearse, upgrade
+from kcworks_migrations import rehearsal
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.database import locked
-from kcworks_migrations.errors import RunInProgressError, RunInterruptedError
+from kcworks_migrations.errors import RunInProgressError
+from kcworks_migrations.index import outbox
+from kcworks_migrations.migration import downgrade, upgrade
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +54,7 @@ def rehearsed(app, sample):
     sample.empty_queues()
 
 
-def test_rehearse_leaves_every_byte_and_only_a_run(sample, rehearsed):
+def test_rehearse_leaves_every_byte_and_one_run(sample, rehearsed):
     before = sample.checksums(without_created=False)
     status, document = rehearsed("--limit", "12")
     assert (status, document["wrong"]) == (0, [])
@@ -52,21 +64,15 @@ def test_rehearse_leaves_every_byte_and_only_a_run(sample, rehearsed):
     (run,) = sample.execute(f"SELECT * FROM {OURS}run")
     assert (run.action, run.status) == ("rehearse", "succeeded")
     assert "12 rows there and back" in run.message
-    assert not sample.backup()
+    # The audit has what was done, and that it was undone.
+    assert {entry.outcome for entry in sample.backup(run_id=run.id)} == {"restored"}
+    assert all(entry.queued_at for entry in sample.backup())
     assert not sample.problems()
 
 
-def test_rehearse_forecasts_what_the_run_does(sample, rehearsed):
+def test_rehearse_tells_what_the_run_will_change(sample, rehearsed):
     _, document = rehearsed("--limit", "5")
-    summary = sample.upgrade()
-    assert document["forecast"]["rows"] == summary.statistics.updated
-    assert document["forecast"]["documents"] == summary.sent
-
-
-def test_rehearse_does_not_stand_in_the_way_of_an_incremental_run(sample, rehearsed):
-    rehearsed("--limit", "5")
-    summary = sample.upgrade()
-    assert summary.statistics.updated == len(sample.backup()) > 5
+    assert document["rows_in_all"] == sample.upgrade().statistics.updated > 5
 
 
 def test_rehearse_after_the_upgrade_has_nothing_to_do(sample, rehearsed):
@@ -78,16 +84,20 @@ def test_rehearse_after_the_upgrade_has_nothing_to_do(sample, rehearsed):
 @pytest.mark.parametrize("is_there", [True, False])
 def test_rehearse_sees_another_byte(sample, rehearsed, monkeypatch, is_there):
     """The comparison is real: one changed column is found, there and back."""
-    compare = rehearse._compare_rows
+    read = rehearsal._Steps._row_sums
+    times = []
 
-    def meddle(result, chosen, before, after, now_there):
-        if now_there == is_there:
-            id = chosen["record"][0].id
-            version, _, created = after[id]
-            after[id] = (version, "another checksum", created)
-        compare(result, chosen, before, after, now_there)
+    def meddle(self, chosen):
+        sums = read(self, chosen)
+        times.append(sums)
+        # Read before, then changed, then restored.
+        if len(times) == (2 if is_there else 3):
+            id = next(iter(sums))
+            version, _, created = sums[id]
+            sums[id] = (version, "another checksum", created)
+        return sums
 
-    monkeypatch.setattr(rehearse, "_compare_rows", meddle)
+    monkeypatch.setattr(rehearsal._Steps, "_row_sums", meddle)
     status, document = rehearsed("--limit", "5")
     assert status == 1
     assert len(document["wrong"]) == 1
@@ -102,78 +112,150 @@ def interrupt(*args):
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "act"),
+    ("where", "name", "act", "ended"),
     [
-        (rehearse, "drain", fail),
-        (rehearse, "drain", interrupt),
-        (upgrade.Upgrade, "_retry_locked", interrupt),
-        (migration.reindex, "dispatch", fail),
+        (outbox, "correct", fail, "failed"),
+        (outbox, "correct", interrupt, "stopped"),
+        (rehearsal._Steps, "_compare_rows", fail, "failed"),
+        (upgrade.Upgrade, "_write", fail, "failed"),
     ],
 )
-def test_rehearse_puts_the_rows_back_when_something_fails(
-    app, sample, rehearsed, monkeypatch, where, name, act
+def test_rehearse_restores_the_rows_when_something_fails(
+    app, sample, rehearsed, monkeypatch, where, name, act, ended
 ):
     before = sample.all_created()
     present = getattr(where, name)
     times = []
 
-    def once(*args):
+    def once(*args, **options):
         times.append(args)
-        return act(*args) if len(times) == 1 else present(*args)
+        return act(*args) if len(times) == 1 else present(*args, **options)
 
     monkeypatch.setattr(where, name, once)
     result = app.test_cli_runner().invoke(created_dates, ["rehearse", "--yes"])
-    assert result.exit_code == 3
+    assert result.exit_code == 3, result.output
     assert "Its rows are as they were before" in result.output
     assert sample.all_created() == before
+    assert sample.run().status == ended
+    assert "Its rows are as they were before" in sample.run().message
 
 
-def test_rehearse_waits_for_another_run_to_put_the_rows_back(
-    sample, rehearsed, monkeypatch
+KILLED_AT = {
+    "changed": Point("committed", f"INSERT INTO {OURS}backup"),
+    "restored": Point("committed", "SET outcome ="),
+}
+
+
+@pytest.fixture(params=KILLED_AT)
+def killed(request, app, sample, rehearsed):
+    """A rehearsal that was killed when its rows were changed, or restored."""
+
+    def until_killed() -> None:
+        with at(sample.engine, KILLED_AT[request.param], kill_this_process):
+            command = ["rehearse", "--yes", "--limit", "5"]
+            app.test_cli_runner().invoke(created_dates, command)
+
+    before = sample.all_created()
+    assert Child(sample, until_killed).wait() < 0
+    check_ledger(sample, before)
+    assert bool(sample.backup(outcome="restored")) is (request.param == "restored")
+    return before
+
+
+def test_a_killed_rehearsal_is_completed_by_an_upgrade(app, sample, killed):
+    rehearsal_id = sample.run().id
+    assert "update" in status_of(app)
+    sample.upgrade()
+    check_ledger(sample, killed)
+    of_rehearsal = "SELECT status FROM kcworks_created_dates_run WHERE id = :id"
+    assert sample.scalar(of_rehearsal, id=rehearsal_id) == "failed"
+    wanted = sample.all_created()
+    sample.downgrade()
+    assert sample.all_created() == killed
+    sample.upgrade()
+    assert sample.all_created() == wanted
+
+
+def test_a_killed_rehearsal_is_undone_by_a_rollback(app, sample, killed):
+    standing = [entry for entry in sample.backup() if entry.outcome is None]
+    command = f"rollback --run {sample.run().id}"
+    assert (command in status_of(app)) is bool(standing)
+    if standing:
+        done = app.test_cli_runner().invoke(created_dates, [*command.split(), "--yes"])
+        assert done.exit_code == 0, done.output
+    assert sample.all_created() == killed
+
+
+@contextmanager
+def locked_row(sample, point: Point):
+    """Let somebody hold the first record that is changed, from a point on."""
+    holder = other_connection(sample)
+
+    def hold(connection) -> None:
+        first = f"SELECT entity_id FROM {OURS}backup WHERE kind = 'record' LIMIT 1"
+        holder.cursor().execute(
+            f"SELECT FROM rdm_records_metadata WHERE id = ({first}) FOR UPDATE"
+        )
+
+    with at(sample.engine, point, hold):
+        yield
+    holder.close()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    for module in (upgrade, downgrade):
+        monkeypatch.setattr(module, "PAUSES_SECONDS", (0.1, 0.1))
+
+
+def test_rehearse_that_can_not_restore_a_row_says_how_to(
+    app, sample, rehearsed, short_pauses
 ):
     before = sample.all_created()
-    holding = ExitStack()
-    present = rehearse._compare_documents
-
-    def hold(*args):
-        present(*args)
-        holding.enter_context(locked(sample.engine, 1))
-
-    monkeypatch.setattr(rehearse, "_compare_documents", hold)
-
-    def release(seconds):
-        monkeypatch.setattr(rehearse, "_compare_documents", present)
-        holding.close()
-
-    monkeypatch.setattr(rehearse.time, "sleep", release)
-    monkeypatch.setattr(database, "LOCK_PAUSES_SECONDS", ())
-    status, document = rehearsed("--limit", "5")
-    assert (status, document["wrong"]) == (0, [])
+    with locked_row(sample, Point("committed", f"INSERT INTO {OURS}backup")):
+        result = app.test_cli_runner().invoke(
+            created_dates, ["rehearse", "--yes", "--limit", "5"]
+        )
+    undo = f"rollback --run {sample.run().id}"
+    assert result.exit_code == 3, result.output
+    assert "1 row stayed locked" in result.output and undo in result.output
+    assert "as they were before" not in result.output
+    assert sample.run().status == "failed"
+    assert undo in status_of(app)
+    done = app.test_cli_runner().invoke(created_dates, [*undo.split(), "--yes"])
+    assert done.exit_code == 0, done.output
     assert sample.all_created() == before
 
 
-def test_status_tells_of_a_rehearsal_that_was_killed(app, sample, rehearsed):
-    summary = migration.apply(sample.engine, "rehearse")
-    output = app.test_cli_runner().invoke(created_dates, ["status"]).output
-    assert f"rollback --run {summary.run_id}    the rehearsal was killed" in output
-
-
-@pytest.fixture(params=["new", "interrupted before"])
-def upgrade_later(request, sample, rehearsed, monkeypatch):
-    """An upgrade that follows a rehearsal, and may have begun before it."""
-    if request.param == "interrupted before":
-        with monkeypatch.context() as patch, pytest.raises(RunInterruptedError):
-            patch.setattr(upgrade.Upgrade, "_do_kind", interrupt)
-            sample.upgrade()
-    return sample.upgrade
-
-
-def test_an_upgrade_between_the_halves_of_a_rehearsal_keeps_its_dates(
-    app, sample, upgrade_later
+def test_rehearse_leaves_out_a_row_that_stays_locked(
+    app, sample, rehearsed, short_pauses
 ):
-    """It finds the rehearsal's rows right: put back after it, they would be wrong."""
     before = sample.all_created()
-    # Between the halves, the rows are compared with what they were.
+    holder = other_connection(sample)
+    holder.cursor().execute("SELECT FROM rdm_records_metadata FOR UPDATE")
+    try:
+        status, document = rehearsed("--limit", "10")
+    finally:
+        holder.close()
+    assert (status, document["wrong"]) == (0, [])
+    assert document["locked"] > 0
+    assert {entry.kind for entry in sample.backup()} == {"community"}
+    assert sample.all_created() == before
+
+
+def test_rehearse_refuses_while_reindexing_is_pending(app, sample, rehearsed):
+    with broker_at(NOWHERE):
+        sample.upgrade(limit=1)
+    before = sample.all_created()
+    result = app.test_cli_runner().invoke(created_dates, ["rehearse", "--yes"])
+    assert result.exit_code == 2, result.output
+    assert "reindex --wait" in result.output
+    assert sample.all_created() == before
+
+
+def test_nobody_else_works_between_the_halves_of_a_rehearsal(app, sample, rehearsed):
+    before = sample.all_created()
+    # The rows are read three times: before, changed and restored.
     point = Point("before", "md5((to_jsonb(t)", 3)
 
     def until_point() -> None:
@@ -187,42 +269,21 @@ def test_an_upgrade_between_the_halves_of_a_rehearsal_keeps_its_dates(
 
     child = Child(sample, until_point)
     child.wait_until_stopped()
-    rehearsal = sample.run().id
     try:
-        upgrade_later()
-        wanted, told = sample.all_created(), "are left as they are"
-    except RunInProgressError:
-        wanted, told = before, "Every row and document was right"
-    child.go_on()
+        with pytest.raises(RunInProgressError):
+            sample.upgrade()
+    finally:
+        child.go_on()
     assert child.wait() == 0, child.output()
-    assert told in child.output()
-    assert sample.all_created() == wanted
-    check_ledger(sample, before)
-    assert "rollback --run" not in status_of(app)
-    command = ["rollback", "--yes", "--run", str(rehearsal)]
-    assert app.test_cli_runner().invoke(created_dates, command).exit_code > 1
-    assert sample.all_created() == wanted
-    sample.downgrade()
+    assert "Every row and document was right" in child.output()
     assert sample.all_created() == before
-    assert sample.upgrade().statistics.updated > 5
-    assert wanted in (before, sample.all_created())
-
-
-def test_status_after_a_killed_rehearsal_and_an_upgrade_advises_no_rollback(
-    app, sample, upgrade_later
-):
-    """The rows that the rehearsal left changed have their true dates."""
-    summary = migration.apply(sample.engine, "rehearse", sample.options(limit=3))
-    assert f"rollback --run {summary.run_id}" in status_of(app)
-    upgrade_later()
-    assert "rollback --run" not in status_of(app)
 
 
 def status_of(app) -> str:
     return app.test_cli_runner().invoke(created_dates, ["status"]).output
 
 
-def test_rehearse_without_opensearch_puts_the_rows_back_and_says_so(
+def test_rehearse_without_opensearch_restores_the_rows_and_says_so(
     app, sample, rehearsed, monkeypatch
 ):
     monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_HEALTH_PAUSE_SECONDS", 0)

@@ -1,15 +1,17 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""What is handed to invenio-indexer's queues, and what waits when it can't be."""
+"""What is handed to invenio-indexer's queues, and what is pending when it can't be."""
 
 from contextlib import contextmanager
 
 import pytest
 from celery import current_app as celery_app
 
-from kcworks_migrations import reindex
-from kcworks_migrations.broker import Publisher
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND
+from kcworks_migrations.database import opened
+from kcworks_migrations.index import outbox
+from kcworks_migrations.index.broker import Publisher
+from kcworks_migrations.kinds import COMMUNITY, DATED, KINDS, RECORD
+from kcworks_migrations.ledger import pending
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -81,17 +83,34 @@ def test_dispatch_sends_what_embeds_a_changed_community(instance, tree):
         tree["draft in below"],
     }
     assert set(instance.queued("communities")) == {tree["changed"], tree["below"]}
-    assert (summary.sent, summary.waiting) == (7, 0)
+    assert (summary.queued, summary.pending) == (7, 0)
     assert all(entry.queued_at for entry in instance.backup())
 
 
 def test_dispatch_after_the_downgrade_sends_the_same(instance, tree):
     instance.upgrade()
-    first = [sorted(instance.queued(name)) for name in reindex.INDEXER_OF_KIND.values()]
+    first = [sorted(instance.queued(kind.indexer)) for kind in KINDS]
     instance.downgrade()
-    assert first == [
-        sorted(instance.queued(name)) for name in reindex.INDEXER_OF_KIND.values()
-    ]
+    assert first == [sorted(instance.queued(kind.indexer)) for kind in KINDS]
+
+
+def count_documents(instance) -> int:
+    """Count what the changes in the ledger have made stale."""
+    ids = [[e.entity for e in instance.backup(kind=k.name)] for k in DATED]
+    with opened(instance.engine, 1) as database:
+        return database.transaction(outbox.count_documents, database, *ids)
+
+
+def test_documents_are_counted_before_as_they_are_sent(instance, tree):
+    expected = instance.preview().documents
+    assert instance.upgrade().queued == count_documents(instance) == expected == 7
+
+
+def test_documents_of_a_record_and_its_community_are_counted_once(instance):
+    instance.many(5000, 3)
+    expected = instance.preview().documents
+    sent = instance.upgrade().queued
+    assert sent == count_documents(instance) == expected == 5003
 
 
 def test_dispatch_sends_a_changed_record_of_a_changed_community_once(instance):
@@ -111,9 +130,32 @@ def test_dispatch_holds_a_page_of_what_embeds_a_large_community(instance, monkey
         publish(self, indexer_id, ids)
 
     monkeypatch.setattr(Publisher, "publish", noted)
-    summary = instance.upgrade(kinds=("community",))
-    assert summary.sent == sum(sizes) == 5001
-    assert max(sizes) <= reindex.BATCH_ROWS < 5000
+    summary = instance.upgrade(kinds=(COMMUNITY,))
+    assert summary.queued == sum(sizes) == 5001
+    assert max(sizes) <= outbox.BATCH_ROWS < 5000
+
+
+def test_communities_are_marked_slice_by_slice(instance, monkeypatch):
+    """What was handed on is not handed on again when the rest fails."""
+    for number in range(3):
+        instance.community(str(number))
+        group = [{"group_identifier": str(number)}]
+        instance.record("2016-02-29T13:11:39Z", group)
+    instance.upgrade(is_queued=False)
+    monkeypatch.setattr(outbox, "BATCH_ROWS", 1)
+    mark, marked = pending.mark_queued, []
+
+    def fail_at_the_third(database, entry_ids):
+        marked.append(entry_ids)
+        if len(marked) == 3:
+            raise RuntimeError("in the middle")
+        mark(database, entry_ids)
+
+    monkeypatch.setattr(pending, "mark_queued", fail_at_the_third)
+    with pytest.raises(RuntimeError):
+        instance.send_pending()
+    left = [e.queued_at for e in instance.backup(kind="community")].count(None)
+    assert left == 1
 
 
 def test_dispatch_lets_the_planner_know_what_waits(instance):
@@ -139,28 +181,26 @@ def broker_at(uri: str):
         celery_app.conf.broker_url, celery_app.conf.broker_write_url = before
 
 
-def test_apply_with_the_broker_down_succeeds_and_says_what_waits(instance, capsys):
+def test_apply_with_the_broker_down_succeeds_and_says_what_is_pending(instance, capsys):
     instance.many(200, 5)
     with broker_at("amqp://guest:guest@127.0.0.1:1//"):
         summary = instance.upgrade()
     changed = len(instance.backup())
     assert instance.run().status == "succeeded"
-    assert (summary.sent, summary.waiting) == (0, changed)
+    assert (summary.queued, summary.pending) == (0, changed)
     assert not any(entry.queued_at for entry in instance.backup())
     out = capsys.readouterr().out
-    assert f"WARNING: {changed} changes waiting for reindexing" in out
+    assert f"WARNING: {changed} changes not queued for reindexing yet" in out
     assert "invenio kcworks-created-dates reindex" in out
 
-    from kcworks_migrations import migration
-
-    sent = migration.send_waiting(instance.engine)
-    assert (sent.waiting, sent.error) == (0, None)
+    sent = instance.send_pending()
+    assert (sent.pending, sent.error) == (0, None)
     assert len(set(instance.queued("records"))) == 200
     assert all(entry.queued_at for entry in instance.backup())
 
 
 def test_apply_with_a_refusing_broker_marks_nothing(instance, small_messages):
-    name = CREATED_ONLY_OF_KIND["record"]
+    name = RECORD.own_indexer
     instance.many(50, 1)
     with celery_app.connection_for_write() as connection:
         channel = connection.channel()
@@ -177,5 +217,5 @@ def test_apply_with_a_refusing_broker_marks_nothing(instance, small_messages):
             summary = instance.upgrade()
         finally:
             channel.queue_delete(name)
-    assert summary.waiting == 47 + 1
+    assert summary.pending == 47 + 1
     assert not any(entry.queued_at for entry in instance.backup(kind="record"))

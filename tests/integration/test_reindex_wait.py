@@ -1,25 +1,30 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""`reindex --wait`: the index is right without a worker, and no message is lost."""
+"""`reindex --wait`: the index is right without a broker, and nothing is lost."""
 
 import json
 import os
 import signal
+import time
 import uuid
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from celery import current_app as celery_app
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from sqlalchemy.exc import OperationalError
 from support import index
-from support.instance import INDEXERS
+from support.faults import NOWHERE, broker_at
 
-from kcworks_migrations import drain, verify
-from kcworks_migrations.broker import connected, publisher, queued_messages
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.database import locked
+from kcworks_migrations.errors import RunInProgressError
+from kcworks_migrations.index import here, outbox
+from kcworks_migrations.index.indexer import CreatedDatesIndexer
+from kcworks_migrations.kinds import COMMUNITY, RECORD
+from kcworks_migrations.ledger.runs import locked
+
+PAGE = 5
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +35,30 @@ def sample(app, engine):
     return filled.instance
 
 
-@pytest.fixture
-def upgraded(sample, app, monkeypatch):
-    """A migrated instance whose ids are all in the queues of the services.
+@pytest.fixture(params=["full", "created-only"])
+def indexing(request, app, monkeypatch):
+    """Make documents anew, or change the dates in them; in small pages."""
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", request.param)
+    monkeypatch.setattr(outbox, "MADE_ROWS", PAGE)
+    monkeypatch.setattr(outbox, "MESSAGE_IDS", PAGE)
+    return request.param
 
-    Their messages are what `reindex --wait` settles itself; ours settle theirs.
-    """
-    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", "full")
+
+@pytest.fixture
+def no_broker():
+    """A broker that nobody can reach."""
+    with broker_at(NOWHERE):
+        yield
+
+
+@pytest.fixture
+def upgraded(sample, no_broker):
+    """A migrated instance whose changes are all pending; at the end as before."""
     sample.execute("TRUNCATE kcworks_created_dates_run CASCADE")
-    sample.empty_queues()
-    sample.upgrade()
+    assert sample.upgrade().pending > 2 * PAGE
     yield sample
     sample.downgrade()
-    sample.empty_queues()
+    assert sample.send_pending(is_here=True).error is None
 
 
 @pytest.fixture
@@ -53,7 +69,7 @@ def wait(app):
         result = app.test_cli_runner().invoke(
             created_dates, ["reindex", "--wait", "--json"]
         )
-        document = json.loads(result.stdout)
+        document = json.loads(result.stdout or "{}")
         return SimpleNamespace(
             status=result.exit_code, output=result.output, **document
         )
@@ -61,89 +77,88 @@ def wait(app):
     return wait
 
 
-def waiting() -> int:
-    with connected() as connection:
-        return sum(queued_messages(connection).values())
-
-
-def is_clean(instance) -> bool:
-    for name in ("rdmrecords", "communities"):
-        current_search_client.indices.refresh(index=index.prefix_index(name))
-    return verify.verify(instance.engine, instance.options()).is_clean
+def pending(instance) -> int:
+    return len([entry for entry in instance.backup() if entry.queued_at is None])
 
 
 @contextmanager
-def at_bulk(act):
+def at_write(act):
     """Call `act` right before the first request that writes documents, once."""
     client = current_search_client._get_current_object()
-    bulk = client.bulk
     calls = []
 
-    def acting(*args, **options):
-        calls.append(args)
-        if len(calls) == 1:
-            act()
-        return bulk(*args, **options)
+    def acting(write):
+        def act_and_write(*args, **options):
+            calls.append(args)
+            if len(calls) == 1:
+                act()
+            return write(*args, **options)
 
-    client.bulk = acting
-    try:
-        yield
-    finally:
-        client.bulk = bulk
+        return act_and_write
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("bulk", "index"):
+            patch.setattr(client, name, acting(getattr(client, name)), raising=False)
+        yield calls
+    assert calls
 
 
-@pytest.mark.parametrize("indexing", ["full", "created-only"])
-def test_wait_brings_the_index_right(sample, app, wait, monkeypatch, indexing):
-    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", indexing)
-    monkeypatch.setattr(drain, "CHUNK_DOCUMENTS", 5)
+def test_wait_brings_the_index_right(sample, wait, no_broker, indexing):
     sample.execute("TRUNCATE kcworks_created_dates_run CASCADE")
-    sample.empty_queues()
     for run in (sample.upgrade, sample.downgrade):
-        assert run().sent > 10
-        assert not is_clean(sample)
+        assert run().pending == pending(sample) > 10
+        assert not index.verdict_of(sample).is_clean
         done = wait()
-        assert (done.status, done.refused, done.left) == (0, 0, 0), done.output
-        assert done.indexed > 10
-        assert is_clean(sample)
+        assert (done.status, done.refused, done.pending) == (0, 0, 0), done.output
+        assert done.indexed >= len(sample.backup())
+        assert pending(sample) == 0
+        assert index.verdict_of(sample).is_clean
 
 
-def test_wait_does_not_hold_the_lock(upgraded, wait):
-    seen = []
+def test_wait_indexes_what_is_counted_before(sample, wait, no_broker, indexing):
+    sample.execute("TRUNCATE kcworks_created_dates_run CASCADE")
+    documents = sample.preview().documents
+    sample.upgrade()
+    assert wait().indexed == documents > pending(sample)
+    sample.downgrade()
+    assert wait().indexed == documents
 
+
+def test_wait_holds_the_lock(upgraded, wait, indexing):
     def lock() -> None:
-        with locked(upgraded.engine, 1):
-            seen.append(True)
+        with pytest.raises(RunInProgressError), locked(upgraded.engine, 1):
+            pass
 
-    with at_bulk(lock):
+    with at_write(lock):
         assert wait().status == 0
-    assert seen
 
 
-def test_interrupted_wait_ends_with_3_and_goes_on(upgraded, wait, monkeypatch):
-    monkeypatch.setattr(drain, "CHUNK_DOCUMENTS", 5)
-    before = waiting()
-    with at_bulk(lambda: os.kill(os.getpid(), signal.SIGINT)):
+def test_interrupted_wait_ends_with_3_and_goes_on(upgraded, wait, indexing):
+    before = pending(upgraded)
+    with at_write(lambda: os.kill(os.getpid(), signal.SIGINT)) as calls:
         done = wait()
-    assert (done.status, done.indexed) == (3, 5), done.output
-    assert done.left == waiting() == before - 5
+    assert done.status == 3, done.output
+    assert "stopped by SIGINT" in done.output
+    assert len(calls) == 1
+    assert pending(upgraded) == before
     assert wait().status == 0
-    assert is_clean(upgraded)
+    assert index.verdict_of(upgraded).is_clean
 
 
-def test_a_chunk_that_is_cut_off_loses_no_message(upgraded, wait):
-    before = waiting()
+def test_page_that_is_cut_off_stays_pending(upgraded, indexing):
+    before = pending(upgraded)
 
     def crash() -> None:
         raise KeyboardInterrupt
 
-    with at_bulk(crash), pytest.raises((KeyboardInterrupt, ValueError)):
-        wait()
-    assert waiting() == before
-    assert wait().status == 0
-    assert is_clean(upgraded)
+    with at_write(crash), pytest.raises(KeyboardInterrupt):
+        upgraded.send_pending(is_here=True)
+    assert pending(upgraded) == before
+    assert upgraded.send_pending(is_here=True).error is None
+    assert index.verdict_of(upgraded).is_clean
 
 
-def test_read_only_index_stops_early_and_loses_no_message(upgraded, wait):
+def test_read_only_index_stops_early_and_loses_nothing(upgraded, wait, indexing):
     names = [index.prefix_index(n) for n in ("rdmrecords-records", "communities")]
 
     def block(value) -> None:
@@ -152,53 +167,152 @@ def test_read_only_index_stops_early_and_loses_no_message(upgraded, wait):
                 index=name, body={"index.blocks.read_only_allow_delete": value}
             )
 
+    before = pending(upgraded)
     block(True)
     try:
         done = wait()
     finally:
         block(None)
     assert done.status == 3
-    assert "Still nothing gets indexed" in done.error
-    assert done.left == waiting() > 0
+    assert "OpenSearch did not take" in done.error
+    assert "read-only" in done.error
+    assert done.pending == pending(upgraded) == before
     assert wait().status == 0
-    assert is_clean(upgraded)
+    assert index.verdict_of(upgraded).is_clean
 
 
-def test_rows_that_are_gone_are_no_failure(upgraded, wait):
-    with publisher() as queues:
-        queues.publish("records", [str(uuid.uuid4())])
+def test_rows_that_are_gone_are_no_failure(upgraded, wait, indexing):
+    gone = "UPDATE kcworks_created_dates_backup SET entity_id = :gone WHERE id = :id"
+    entry = upgraded.backup(kind="record")[0]
+    upgraded.execute(gone, gone=str(uuid.uuid4()), id=entry.id)
     done = wait()
-    assert (done.status, done.refused) == (0, 0)
+    upgraded.execute(gone, gone=entry.entity, id=entry.id)
+    assert (done.status, done.refused, done.pending) == (0, 0, 0)
 
 
-def test_documents_that_cannot_be_built_end_with_1(upgraded, wait, monkeypatch):
-    indexer = current_indexer_registry.get("communities")
+@pytest.mark.parametrize("indexing", ["full"], indirect=True)
+def test_documents_that_cannot_be_made_end_with_1(
+    upgraded, wait, indexing, monkeypatch
+):
+    def refuse(id):
+        raise ValueError("not to be made")
 
-    def refuse(payload):
-        raise ValueError("not to be built")
-
-    monkeypatch.setattr(indexer, "_index_action", refuse, raising=False)
+    indexer = current_indexer_registry.get(COMMUNITY.indexer)
+    monkeypatch.setattr(indexer, "index_by_id", refuse, raising=False)
     done = wait()
-    assert (done.status, done.left, done.error) == (1, 0, None)
-    assert done.refused > 0
+    assert (done.status, done.pending, done.error) == (1, 0, None)
+    refused = upgraded.execute(
+        "SELECT DISTINCT kind, label, value FROM kcworks_created_dates_problem"
+        " WHERE reason = 'index_refused'"
+    )
+    assert done.refused == len(refused) > 0
+    slugs = upgraded.execute("SELECT slug FROM communities_metadata")
+    assert {row.label for row in refused} <= {row.slug for row in slugs}
+    assert {(row.kind, row.value) for row in refused} == {
+        ("community", "not to be made")
+    }
 
 
-def test_a_worker_may_drain_meanwhile(upgraded, wait, monkeypatch):
-    monkeypatch.setattr(drain, "CHUNK_DOCUMENTS", 5)
+@pytest.mark.parametrize("indexing", ["full"], indirect=True)
+def test_document_that_is_newer_already_is_as_good(upgraded, wait, indexing):
+    """Somebody edits a record, and the document is written, while we build ours."""
+    [row] = upgraded.execute(
+        "SELECT r.id::text, r.json->>'id' AS pid FROM rdm_records_metadata AS r"
+        " JOIN kcworks_created_dates_backup AS b ON b.entity_id = r.id"
+        " WHERE b.kind = 'record' AND r.deletion_status = 'P' ORDER BY b.id LIMIT 1"
+    )
+    name = index.name_of("record")
+    client = current_search_client._get_current_object()
+    write = client.index
+    conflicts = []
 
-    def work() -> None:
-        # As a worker does, on a connection of its own.
-        with celery_app.connection_for_read() as connection:
-            queue = current_indexer_registry.get(INDEXERS[0]).mq_queue(connection)
-            while message := queue.get():
-                message.ack()
+    def overtaken(**options):
+        if options["id"] == row.id and not conflicts:
+            write(**options | {"version": options["version"] + 1})
+            conflicts.append(row.id)
+        return write(**options)
 
-    with at_bulk(work):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "index", overtaken, raising=False)
         done = wait()
-    assert (done.status, done.left) == (0, 0)
+    with index.forgetful():
+        client.delete(index=name, id=row.id)
+        time.sleep(1)  # the clock by which OpenSearch forgets is that coarse
+    current_indexer_registry.get(RECORD.indexer).index_by_id(row.id)
+    assert conflicts
+    assert (done.status, done.refused, done.pending) == (0, 0, 0), done.output
+
+
+@pytest.mark.parametrize("indexing", ["created-only"], indirect=True)
+def test_missing_document_is_made_here(upgraded, wait, indexing):
+    id = upgraded.backup(kind="record")[0].entity
+    name = index.name_of("record")
+    version = current_search_client.get(index=name, id=id)["_version"]
+    version = {"version": version, "version_type": "external_gte"}
+    current_search_client.delete(index=name, id=id, **version)
+    assert wait().status == 0
+    assert index.verdict_of(upgraded).is_clean
+    assert current_search_client.exists(index=name, id=id)
+
+
+@pytest.mark.parametrize("indexing", ["created-only"], indirect=True)
+def test_what_is_not_taken_stays_pending_alone(upgraded, wait, indexing, monkeypatch):
+    community = upgraded.backup(kind="community")
+    upgraded.execute(
+        "UPDATE kcworks_created_dates_backup SET queued_at = now() WHERE kind ="
+        " 'community'"
+    )
+    records = upgraded.backup(kind="record")
+    process = CreatedDatesIndexer.process
+
+    def not_taken(self, database, ids, check_stop):
+        outcome = process(self, database, ids, check_stop)
+        if records[1].entity in ids:
+            outcome.again, outcome.obstacle = [records[1].entity], "too busy"
+        return outcome
+
+    monkeypatch.setattr(CreatedDatesIndexer, "process", not_taken)
+    done = wait()
+    monkeypatch.undo()
+    assert done.status == 3
+    assert "did not take 1 document: too busy" in done.error
+    assert f"processed {PAGE - 1} of {len(records)} changes" in done.error
+    left = [entry.id for entry in upgraded.backup() if entry.queued_at is None]
+    assert left == [entry.id for entry in [records[1], *records[PAGE:]]]
+    assert community and wait().status == 0
+
+
+def test_database_that_fails_for_a_moment_is_asked_again(upgraded, monkeypatch):
+    made = []
+
+    class Indexer:
+        def index_by_id(self, id: str) -> None:
+            made.append(id)
+            if len(made) == 2:
+                raise OperationalError("SELECT", {}, Exception("gone away"))
+
+    outcome = here._make(Indexer(), ["a", "b", "c"], lambda: None)
+    assert (outcome.written, outcome.again) == (1, ["b", "c"])
+    assert "gone away" in outcome.obstacle
 
 
 def test_nothing_to_do_is_done(upgraded, wait):
-    upgraded.empty_queues()
+    assert wait().status == 0
     done = wait()
-    assert (done.status, done.indexed, done.left) == (0, 0, 0)
+    assert (done.status, done.indexed, done.pending) == (0, 0, 0)
+
+
+def test_session_is_as_new_as_the_rows(upgraded, wait, app, monkeypatch):
+    """What the session has read before an edit makes no stale document."""
+    monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", "full")
+    id = upgraded.backup(kind="record")[0].entity
+    record_cls = current_indexer_registry.get(RECORD.indexer).record_cls
+    kept = record_cls.get_record(id)
+    upgraded.execute(
+        "UPDATE rdm_records_metadata SET json = jsonb_set(json, '{metadata,title}',"
+        " '\"Edited\"'), version_id = version_id + 1 WHERE id = :id",
+        id=id,
+    )
+    assert wait().status == 0
+    document = current_search_client.get(index=index.name_of("record"), id=id)
+    assert document["_source"]["metadata"]["title"] == "Edited" != kept

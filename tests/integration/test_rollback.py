@@ -7,7 +7,9 @@ from sqlalchemy import text
 from support.faults import Point, at
 from support.instance import OURS, utc
 
-from kcworks_migrations import downgrade, upgrade
+from kcworks_migrations.errors import RunFailedError
+from kcworks_migrations.migration import downgrade
+from kcworks_migrations.migration.upgrade import Upgrade
 
 IMPORTED = utc("2024-05-01T12:00:00.123456")
 
@@ -51,7 +53,7 @@ def test_rollback_of_an_earlier_run_is_refused_before_the_later_one(
     before = instance.all_created()
     result = invoke("rollback", "--yes", "--run", first, *rows)
     assert result.exit_code == 2
-    assert f"1 by run {last}. Nothing was changed." in result.output
+    assert f"1 by run {last}. Nothing was changed:" in result.output
     advised = f"rollback --run {last}"
     if rows:
         advised += " --record both"
@@ -111,9 +113,8 @@ def test_rollback_of_chosen_rows_of_both_kinds(instance, invoke):
     )  # fmt: skip
     restored = {row.label for row in instance.backup(outcome="restored")}
     assert restored == {"pid-0", "pid-1", "slug-0"}
-    assert not {"reverting", "reverted"} & {
-        row.status for row in instance.execute(f"SELECT status FROM {OURS}run")
-    }
+    statuses = instance.execute(f"SELECT status FROM {OURS}run")
+    assert {row.status for row in statuses} == {"succeeded"}
 
 
 @pytest.mark.parametrize("name", ["pid-1", "slug-1", "\x1b[31m"])
@@ -130,9 +131,6 @@ def test_a_row_held_in_the_last_run_is_not_lost_to_the_first(
     instance, two_runs, monkeypatch
 ):
     """The earlier entry must wait for the later one, or the first value is lost."""
-    from kcworks_migrations import downgrade
-    from kcworks_migrations.errors import RunIncompleteError
-
     both, one, first, last = two_runs
     monkeypatch.setattr(downgrade, "PAUSES_SECONDS", (0.1,))
     with instance.engine.begin() as other:
@@ -143,7 +141,7 @@ def test_a_row_held_in_the_last_run_is_not_lost_to_the_first(
             ),
             {"id": both},
         )
-        with pytest.raises(RunIncompleteError):
+        with pytest.raises(RunFailedError):
             instance.downgrade()
     instance.downgrade()
     assert instance.created(both) == IMPORTED
@@ -164,34 +162,33 @@ def interrupt(*args):
     raise KeyboardInterrupt
 
 
-def test_rollback_of_runs_that_took_turns_ends_at_the_first_value(
+def test_rollback_ends_at_the_first_value_of_runs_of_which_one_was_stopped(
     instance, invoke, monkeypatch
 ):
-    """An earlier run goes on after a later one: the entries tell the order."""
     record = instance.record("2016-01-01T00:00:00Z", label="both")
     with monkeypatch.context() as patch:
-        patch.setattr(upgrade.Upgrade, "_do_kind", interrupt)
+        patch.setattr(Upgrade, "retry_locked", interrupt)
         invoke("update", "--yes", "--records-only")
-    first = instance.run().id
-    invoke("update", "--yes")
+    first = instance.run()
+    assert first.status == "stopped" and len(instance.backup()) == 1
     set_legacy_date(instance, record, "2015-01-01T00:00:00Z")
     invoke("update", "--yes", "--records-only")
-    assert [entry.run_id for entry in instance.backup()] == [first + 1, first]
-    # The later run's change is what the first one built on.
-    assert invoke("rollback", "--yes", "--run", first + 1).exit_code == 2
+    assert [entry.run_id for entry in instance.backup()] == [first.id, first.id + 1]
+    # The later run's change built on that of the first one.
+    assert invoke("rollback", "--yes", "--run", first.id).exit_code == 2
     assert invoke("rollback", "--yes").exit_code == 0
     assert instance.created(record) == IMPORTED
     assert not instance.problems()
 
 
-def test_rollback_lets_no_unfinished_run_go_on_past_its_rows(
+def test_update_sets_the_dates_again_that_a_rollback_restored(
     instance, invoke, monkeypatch
 ):
     record = instance.record("2016-01-01T00:00:00Z", label="one")
     invoke("update", "--yes", "--limit", 1)
     limited = instance.run().id
     with monkeypatch.context() as patch:
-        patch.setattr(upgrade.Upgrade, "_retry_locked", interrupt)
+        patch.setattr(Upgrade, "retry_locked", interrupt)
         invoke("update", "--yes")
     assert invoke("rollback", "--yes", "--run", limited).exit_code == 0
     assert instance.created(record) == IMPORTED
@@ -202,11 +199,33 @@ def test_rollback_lets_no_unfinished_run_go_on_past_its_rows(
 def test_rollback_of_everything_ends_what_an_earlier_one_left(
     instance, invoke, monkeypatch
 ):
-    instance.record("2016-01-01T00:00:00Z", label="one")
+    record = instance.record("2016-01-01T00:00:00Z", label="one")
     invoke("update", "--yes")
     with monkeypatch.context() as patch:
         patch.setattr(downgrade.Downgrade, "do", interrupt)
         invoke("rollback", "--yes", "--record", "one")
+    assert instance.created(record) == utc("2016-01-01")
     assert invoke("rollback", "--yes").exit_code == 0
+    assert instance.created(record) == IMPORTED
     statuses = instance.execute(f"SELECT status FROM {OURS}run ORDER BY id")
-    assert [row[0] for row in statuses] == ["reverted", "superseded", "succeeded"]
+    assert [row[0] for row in statuses] == ["succeeded", "stopped", "succeeded"]
+
+
+def test_rollback_of_a_run_without_changes_is_refused(instance, invoke):
+    instance.record("2016-01-01T00:00:00Z")
+    invoke("update", "--yes")
+    invoke("rollback", "--yes")
+    for run_id in (instance.run().id, instance.run().id + 1):
+        result = invoke("rollback", "--yes", "--run", run_id)
+        assert result.exit_code == 2
+        assert f"Run {run_id} has no change that stands" in result.output
+
+
+def test_rollback_of_a_row_and_a_run_that_did_not_change_it_is_refused(
+    instance, invoke, two_runs
+):
+    both, one, first, last = two_runs
+    result = invoke("rollback", "--yes", "--run", last, "--record", "one")
+    assert result.exit_code == 2
+    assert "No change of record one stands in run" in result.output
+    assert instance.created(one) == utc("2016-01-01")

@@ -7,12 +7,14 @@ import signal
 
 import pytest
 from celery import current_app as celery_app
+from celery import uuid
 from celery.states import READY_STATES
 from support.faults import broker_at, outcome
 from support.worker import QUEUE, result_of, wait_until
 
-from kcworks_migrations import migration, task_result
-from kcworks_migrations.database import locked
+from kcworks_migrations import migration
+from kcworks_migrations.ledger.runs import locked
+from kcworks_migrations.report import results
 from kcworks_migrations.tasks import (
     update_community_created_dates_task as communities_task,
 )
@@ -48,8 +50,8 @@ def runs(instance):
 
 def rows_of(instance):
     """Give what must be the same however the work was done."""
-    dates, ledger, problems, _ = outcome(instance)
-    return dates, ledger, problems
+    found = outcome(instance)
+    return found.created, found.entries, instance.problems()
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_tasks_leave_what_one_update_leaves(instance, invoke, worker, wanted):
     assert records["group_errors"] == 1
     bad = next(e for e in records["errors"] if e["pid"] == "bad-day")
     assert bad["record_id"]
-    assert bad["error"] == "a date without a time: 2016-01-01"
+    assert bad["error"] == 'a date without a time: "2016-01-01"'
     assert (communities["total_found"], communities["no_records"]) == (7, 1)
     for result in (records, communities):
         check_sum(result)
@@ -136,26 +138,20 @@ def test_options_reach_the_run(instance, invoke, worker, wanted, tmp_path):
     names = tmp_path / "names"
     names.write_text("syn-1\nsyn-community-1\n")
     options = ("--limit", "3", "--exclude", names, "--start-date", "2024-05-01")
+    options += ("--reason", "the curators asked")
     ids = queue(invoke, *options)
     worker.start()
     assert result_of(ids["records"]).get()["updated"] == 3
     assert result_of(ids["communities"]).get()["updated"] == 3
     changed = {entry.label for entry in instance.backup()}
     assert not changed & {"syn-1", "syn-community-1"}
-    assert runs(instance)[0].options["start_date"] == "2024-05-01"
-
-
-def test_incremental_builds_on_the_last_run_of_the_task(instance, invoke, worker):
-    instance.many(20, 2)
-    worker.start()
-    first = result_of(queue(invoke, "--records-only")["records"]).get()
-    ids = queue(invoke, "--records-only", "--incremental")
-    result_of(ids["records"]).get()
-    assert runs(instance)[1].options["since"][0] == first["run"]
+    of_records, of_communities = runs(instance)
+    assert of_records.options["start_date"] == "2024-05-01"
+    assert of_records.reason == of_communities.reason == "the curators asked"
 
 
 def test_errors_beyond_the_bound_are_counted(instance, worker, monkeypatch):
-    monkeypatch.setattr(task_result, "ERRORS_LISTED", 2)
+    monkeypatch.setattr(results, "ERRORS_LISTED", 2)
     for _ in range(5):
         instance.record("2016-01-01")
     for dry_run in (True, False):
@@ -169,9 +165,12 @@ def test_errors_beyond_the_bound_are_counted(instance, worker, monkeypatch):
     [
         ({"start_date": "2016-02-30"}, "start_date is '2016-02-30', but must be a day"),
         ({"end_date": "yesterday"}, "end_date is 'yesterday', but must be a day"),
-        ({"batch_size": 0}, "batch_size is 0, but must be a whole number, 1 to 100000"),
+        (
+            {"batch_size": 0},
+            "batch_size is 0, but must be a whole number from 1 to 100000",
+        ),
         ({"limit": 0}, "limit is 0, but must be a whole number, 1 or more"),
-        ({"delay": -1}, "delay is -1, but must be from 0 to 3600"),
+        ({"delay": -1}, "delay is -1, but must be a number from 0 to 3600"),
     ],
 )
 def test_bad_parameters_fail_at_once(instance, parameters, text):
@@ -193,7 +192,7 @@ def test_bad_parameters_fail_at_once(instance, parameters, text):
         (
             records_task,
             {"start_date": "2024-02-02", "end_date": "2024-02-01"},
-            "start date, 2024-02-02, is later than the end, 2024-02-01",
+            "start date, 2024-02-02, is later than the end date, 2024-02-01",
         ),
         (records_task, {"start_date": ""}, "start_date is '', but must be a day"),
         (records_task, {"batch_size": 2.5}, "batch_size is 2.5"),
@@ -201,7 +200,8 @@ def test_bad_parameters_fail_at_once(instance, parameters, text):
         (communities_task, {"delay": "5"}, "delay is '5'"),
         (communities_task, {"dry_run": None}, "dry_run is None"),
         (records_task, {"verbose": "no"}, "verbose is 'no'"),
-        (records_task, {"incremental": "no"}, "incremental is 'no'"),
+        (records_task, {"reason": ""}, "reason is ''"),
+        (records_task, {"queue": 1}, "queue is 1"),
     ],
 )
 def test_a_task_refuses_what_the_command_would(instance, task, parameters, text):
@@ -230,15 +230,14 @@ def test_stop_fails_the_records_and_never_begins_the_communities(
     ids = queue(invoke, "--batch-size", "20", "--delay", "0.3")
     worker.start()
     wait_for_batches(instance, ids["records"])
-    assert "has stopped" in invoke("stop").output
+    assert "has ended: stopped" in invoke("stop").output
     result = result_of(ids["records"])
     assert result.state == "FAILURE"
-    assert "run the same command again" in str(result.result)
+    assert "Run the same command again" in str(result.result)
     again = queue(invoke, "--records-only")  # comes after all that was queued before
     result_of(again["records"]).get()
     assert celery_app.AsyncResult(ids["communities"]).state == "PENDING"
-    (run,) = runs(instance)
-    assert run.status == "succeeded"
+    assert [run.status for run in runs(instance)] == ["stopped", "succeeded"]
 
 
 def test_revoked_while_it_runs_it_stops_after_its_batch(instance, worker, wanted):
@@ -249,7 +248,7 @@ def test_revoked_while_it_runs_it_stops_after_its_batch(instance, worker, wanted
     wait_for_batches(instance, task.id)
     child = worker.child
     task.revoke(terminate=True)
-    wait_until(lambda: runs(instance)[0].status == "interrupted", "the run stopped")
+    wait_until(lambda: runs(instance)[0].status == "stopped", "the run stopped")
     run = runs(instance)[0]
     assert run.statistics["records"]["total_found"] % 20 == 0
     # The worker is none the worse: its next task is done by another child, which may
@@ -263,7 +262,8 @@ def test_revoked_while_it_runs_it_stops_after_its_batch(instance, worker, wanted
     assert celery_app.AsyncResult("never").state == "PENDING"
     assert result_of(communities_task.delay().id).state == "SUCCESS"
     assert rows_of(instance) == wanted
-    assert len(runs(instance)) == 2
+    statuses = [run.status for run in runs(instance)]
+    assert statuses == ["stopped", "failed", "succeeded", "succeeded"]
 
 
 def test_revoked_before_it_begins_it_is_dropped(instance, worker):
@@ -290,9 +290,17 @@ def test_warm_shutdown_lets_it_finish(instance, worker, wanted):
 # --- lost ----------------------------------------------------------------------------
 
 
+def check_rerun(instance, wanted, status: str) -> None:
+    """Check that the records' task ended with this status and was done again."""
+    assert rows_of(instance) == wanted
+    lost, rerun, communities = runs(instance)
+    assert [lost.status, rerun.status] == [status, "succeeded"]
+    assert lost.task_id == rerun.task_id != communities.task_id
+
+
 # The last one as from Ctrl-C in the terminal of the worker.
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_lost_child_is_replaced_and_its_run_goes_on(
+def test_lost_child_is_replaced_and_its_task_done_again(
     instance, invoke, worker, wanted, number
 ):
     ids = queue(invoke, "--batch-size", "20", "--delay", "0.3")
@@ -303,12 +311,11 @@ def test_lost_child_is_replaced_and_its_run_goes_on(
     check_sum(result)
     assert result["total_found"] == 302
     result_of(ids["communities"]).get()
-    assert rows_of(instance) == wanted
-    assert len(runs(instance)) == 2
+    check_rerun(instance, wanted, "failed" if number == signal.SIGKILL else "stopped")
 
 
 @pytest.mark.parametrize("ending", ["kill", "cold"])
-def test_lost_worker_is_replaced_and_its_run_goes_on(
+def test_lost_worker_is_replaced_and_its_task_done_again(
     instance, invoke, worker, wanted, ending
 ):
     ids = queue(invoke, "--batch-size", "20", "--delay", "0.3")
@@ -324,17 +331,18 @@ def test_lost_worker_is_replaced_and_its_run_goes_on(
     result = result_of(ids["records"]).get()
     assert 0 < done < result["total_found"] == 302
     result_of(ids["communities"]).get()
-    assert rows_of(instance) == wanted
-    assert len(runs(instance)) == 2
+    check_rerun(instance, wanted, "failed" if ending == "kill" else "stopped")
 
 
 def test_another_run_at_work_is_waited_for(instance, engine, worker, wanted):
     worker.start()
     with locked(engine, 5):  # as the connection of a killed worker does
-        task = records_task.apply_async(link=communities_task.si().set(task_id="then"))
+        # An id of its own: a result is kept for a day.
+        then = communities_task.si().set(task_id=uuid())
+        task = records_task.apply_async(link=then)
         wait_until(lambda: task.state == "RETRY", "the task waits")
     assert result_of(task.id).state == "SUCCESS"
-    assert result_of("then").state == "SUCCESS"
+    assert result_of(then.id).state == "SUCCESS"
     assert rows_of(instance) == wanted
 
 
@@ -352,20 +360,11 @@ def test_background_prints_the_ids_and_what_to_do(instance, invoke, worker):
     assert "records" not in queue(invoke, "--communities-only")
 
 
-@pytest.mark.parametrize("option", ["--plan", "--save-plan"])
-def test_background_takes_no_plan(instance, invoke, tmp_path, option):
-    (tmp_path / "plan").write_text("{}")
-    options = ["--dry-run"] if option == "--save-plan" else []
-    done = invoke("update", "--background", *options, option, tmp_path / "plan")
-    assert done.exit_code == 2
-    assert "leave out --background" in done.output
-
-
 def test_background_without_a_broker_fails_soon(instance, invoke):
     with broker_at("amqp://guest:guest@127.0.0.1:1//"):
         done = invoke("update", "--background", "--yes")
     assert done.exit_code == 3
-    assert "could not be queued" in done.output
+    assert "no task was queued" in done.output
     assert not runs(instance)
 
 
@@ -378,7 +377,20 @@ def test_broken_result_backend_does_not_fail_a_run(instance, monkeypatch, caplog
 
     monkeypatch.setattr(records_task, "update_state", fail)
     assert records_task.apply(kwargs={"batch_size": 20}).get()["total_found"] == 60
-    assert caplog.text.count("The progress can't be told any more") == 1
+    assert caplog.text.count("is not told the progress") == 1
+
+
+def test_errors_of_communities_name_the_group(instance):
+    """One whose group is known, and whose date can't be read."""
+    instance.record(LEGACY, [{"group_identifier": "7"}])
+    id = instance.community("7", slug="slug-0", created="0044-03-15 BC")
+    (error,) = communities_task.apply().get()["errors"]
+    assert error == {
+        "community_id": id,
+        "slug": "slug-0",
+        "group_id": "7",
+        "error": error["error"],
+    }
 
 
 def test_run_row_has_the_task(instance):

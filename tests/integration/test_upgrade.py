@@ -9,9 +9,8 @@ import pytest
 from support.instance import utc
 from support.synthetic import IMPORTED
 
-from kcworks_migrations.database import LOCK_KEY
-from kcworks_migrations.errors import InstanceError, RunInProgressError, SettingError
-from kcworks_migrations.rules import Filters
+from kcworks_migrations.errors import RefusedError, RunInProgressError
+from kcworks_migrations.locks import LOCK_KEY
 
 LEGACY = "2016-02-29T13:11:39Z"
 
@@ -94,7 +93,7 @@ def test_apply_leaves_a_community_that_is_older_than_its_records(instance):
 def test_apply_dry_run_counts_the_same_and_changes_nothing(instance):
     instance.many(200, 10)
     before = instance.checksums(without_created=False)
-    dry = instance.upgrade(is_dry_run=True, batch_size=33)
+    dry = instance.preview(batch_size=33)
     assert instance.checksums(without_created=False) == before
     assert instance.scalar("SELECT count(*) FROM kcworks_created_dates_run") == 0
     real = instance.upgrade(batch_size=50)
@@ -110,7 +109,7 @@ def test_apply_filters_records_by_day_but_counts_all_for_communities(instance):
     )
     community = instance.community("7")
     day = date(2024, 5, 1)
-    summary = instance.upgrade(filters=Filters(day, day))
+    summary = instance.upgrade(start_date=day, end_date=day)
     assert instance.created(early) == utc("2024-04-30T23:59:59.9")
     assert instance.created(inside) == utc("2016-02-29T13:11:39")
     assert instance.created(late) == utc("2024-05-02")
@@ -121,7 +120,7 @@ def test_apply_filters_records_by_day_but_counts_all_for_communities(instance):
 def test_apply_counts_later_versions_and_can_leave_them(instance):
     first = instance.record(LEGACY, index=1)
     later = instance.record(LEGACY, index=2)
-    summary = instance.upgrade(filters=Filters(first_versions_only=True))
+    summary = instance.upgrade(first_versions_only=True)
     assert instance.created(first) == utc("2016-02-29T13:11:39")
     assert instance.created(later) == utc(IMPORTED)
     assert summary.statistics.records.skipped == 1
@@ -239,10 +238,16 @@ def test_apply_prints_the_lines_of_a_run(instance, capsys, caplog):
         instance.record("tomorrow", label=f"bad-{number}")
     instance.upgrade(batch_size=5)
     out, err = capsys.readouterr()
-    assert "Starting record created date updates" in err
+    assert "Updating record created dates..." in err
+    assert "Updating community created dates..." in err
     assert "Found 13 records with a legacy field" in err
-    assert "Processing batch 1 of 3 (5 records), 0 of 13 done" in err
-    assert "Processing batch 3 of 3 (3 records), 10 of 13 done" in err
+    run = f"Run {instance.run().id}: "
+    batches = [m for m in caplog.messages if "Processing batch" in m]
+    assert batches[0] == f"{run}Processing batch 1 of 3 (5 records), 0 of 13 done"
+    third = f"{run}Processing batch 3 of 3 (3 records), 10 of 13 done, "
+    assert any(message.startswith(third) for message in batches)
+    assert caplog.messages[-1].startswith(f"{run}apply succeeded: 1 records and 0")
+    assert all(message.startswith(run) for message in caplog.messages)
     assert "Record updates complete: 1 updated, 0 skipped, 12 errors" in err
     assert "Community updates complete" in err
     assert out.count("  - record bad-") == 10
@@ -250,7 +255,7 @@ def test_apply_prints_the_lines_of_a_run(instance, capsys, caplog):
     undo = f"invenio kcworks-created-dates rollback --run {instance.run().id}"
     assert undo in out
     assert (
-        "Updated record abc-123 from 2024-05-01 12:00:00.123456 UTC"
+        f"{run}Updated record abc-123 from 2024-05-01 12:00:00.123456 UTC"
         " to 2016-02-29 13:11:39 UTC"
     ) in caplog.messages
     assert record in {entry.entity for entry in instance.backup()}
@@ -266,7 +271,7 @@ def test_apply_refuses_a_bad_setting_and_touches_nothing(
     instance.record(LEGACY)
     before = instance.checksums(without_created=False)
     monkeypatch.setitem(app.config, f"KCWORKS_CREATED_DATES_{name}", value)
-    with pytest.raises(SettingError, match=f"KCWORKS_CREATED_DATES_{name}"):
+    with pytest.raises(RefusedError, match=f"KCWORKS_CREATED_DATES_{name}"):
         instance.upgrade()
     assert instance.checksums(without_created=False) == before
     assert instance.scalar("SELECT count(*) FROM kcworks_created_dates_run") == 0
@@ -278,14 +283,14 @@ def test_apply_refuses_another_database(instance, tmp_path):
     from kcworks_migrations import migration
 
     engine = create_engine(f"sqlite:///{tmp_path}/instance.db")
-    with pytest.raises(InstanceError, match="is sqlite, not PostgreSQL"):
+    with pytest.raises(RefusedError, match="is sqlite, not PostgreSQL"):
         migration.apply(engine, "alembic")
 
 
 def test_apply_refuses_an_instance_without_its_tables(instance):
     instance.execute("ALTER TABLE communities_metadata RENAME TO away")
     try:
-        with pytest.raises(InstanceError, match="no table communities_metadata"):
+        with pytest.raises(RefusedError, match="no table communities_metadata"):
             instance.upgrade()
     finally:
         instance.execute("ALTER TABLE away RENAME TO communities_metadata")
@@ -306,7 +311,6 @@ def test_apply_beside_another_run_says_which_and_since_when(instance):
             instance.upgrade()
         with holder.begin():
             holder.exec_driver_sql(f"SELECT pg_advisory_unlock({LOCK_KEY})")
-    assert raised.value.run_id == run.id
     since = run.started_at.strftime("%Y-%m-%d %H:%M:%S")
     assert f"run {run.id} (alembic), started {since}" in str(raised.value.message)
 
@@ -314,11 +318,81 @@ def test_apply_beside_another_run_says_which_and_since_when(instance):
 def test_apply_shows_its_run_row_while_it_grows(instance, monkeypatch):
     instance.many(300, 10)
     seen = []
-    from kcworks_migrations.report import Reporter
+    from kcworks_migrations.report.reporter import Reporter
 
-    def look(self, rows):
+    def look(self, progress):
         seen.append(instance.run().statistics["records"]["total_found"])
 
     monkeypatch.setattr(Reporter, "advance", look)
     instance.upgrade(batch_size=100)
     assert seen[:3] == [100, 200, 300]
+
+
+def test_apply_tells_the_words_of_each_row(instance, capsys):
+    instance.record(LEGACY, [group("7")], label="changed")
+    instance.record(LEGACY, label="right", created="2016-02-29T13:11:39")
+    instance.community("7", slug="medieval")
+    instance.community("8", slug="lonely")
+    instance.upgrade(verbose=True)
+    err = capsys.readouterr().err
+    assert "Found oldest record for group 7: 2016-02-29" in err
+    assert "Skipped record right (dates already match)" in err
+    assert "WARNING: No records found for community lonely (group 8)" in err
+
+
+def test_apply_logs_communities_without_records_as_warnings(instance, caplog):
+    instance.community("8", slug="lonely")
+    instance.upgrade()
+    [found] = [r for r in caplog.records if "No records found" in r.getMessage()]
+    assert found.levelname == "WARNING"
+
+
+def test_apply_keeps_the_group_of_a_community_with_a_problem(instance, capsys):
+    instance.record(LEGACY, [group("7")])
+    instance.execute("SET TimeZone = 'UTC'")
+    community = instance.community("7", slug="medieval")
+    instance.execute(
+        "UPDATE communities_metadata SET created = '12024-01-01' WHERE id = :id",
+        id=community,
+    )
+    instance.upgrade()
+    kept = "SELECT group_id FROM kcworks_created_dates_problem"
+    assert instance.scalar(kept) == "7"
+    assert (
+        "community medieval (group 7): the present created" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("legacy", ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_apply_lists_a_date_before_the_earliest(instance, legacy):
+    record = instance.record(legacy)
+    instance.upgrade()
+    assert instance.problems() == {("record", record, "too_early", legacy)}
+    instance.upgrade(earliest_date=date(1, 1, 1))
+    assert instance.created(record) == utc(legacy.removesuffix("Z"))
+
+
+def test_run_row_knows_who_started_it_and_why(instance, monkeypatch):
+    monkeypatch.setenv("KCWORKS_CREATED_DATES_REASON", "the deploy of May")
+    instance.upgrade()
+    run = instance.run()
+    assert (run.origin, run.reason) == ("alembic", "the deploy of May")
+    assert "@" in run.started_by
+    instance.downgrade()
+    assert instance.run().reason == "the deploy of May"
+    instance.upgrade(limit=1)
+    assert (instance.run().origin, instance.run().reason) == ("cli", None)
+
+
+def test_apply_and_revert_of_a_single_record_and_a_single_community(instance):
+    record = instance.record(LEGACY, [group("7")], label="abcde-12345")
+    other = instance.record(LEGACY, label="other")
+    community = instance.community("7", slug="medieval")
+    only = frozenset({"abcde-12345", "medieval"})
+    summary = instance.upgrade(only=only)
+    assert instance.created(record) == utc("2016-02-29T13:11:39")
+    assert instance.created(other) == utc(IMPORTED)
+    assert instance.created(community, "community") == utc("2016-02-29")
+    assert summary.statistics.updated == 2
+    with pytest.raises(RefusedError, match="no record and no community: nobody"):
+        instance.upgrade(only=frozenset({"nobody"}))

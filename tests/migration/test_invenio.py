@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The whole way through the real `invenio` program, each step a process of its own."""
+"""The whole way through the `invenio` program, each step a process of its own.
+
+Some steps start the real program. As that takes long, the others are forked from this
+process, which has everything loaded.
+"""
 
 import json
 import os
@@ -8,6 +12,9 @@ import subprocess
 import sys
 
 import pytest
+from flask.cli import ScriptInfo
+from invenio_app.cli import cli
+from support.faults import Child
 from support.instance import Instance, utc
 from support.synthetic import IMPORTED
 
@@ -25,6 +32,26 @@ def invenio(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture
+def forked(app, instance):
+    """Run a command of `invenio` without a terminal; give its status and output."""
+
+    def run(*arguments: str) -> None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdin = open(0)
+        try:
+            cli.main(arguments, "invenio", obj=ScriptInfo(create_app=lambda: app))
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code or 0)
+
+    def forked(*arguments: str) -> tuple[int, str]:
+        child = Child(instance, lambda: run(*arguments))
+        return child.wait(), child.output()
+
+    return forked
+
+
+@pytest.fixture
 def instance(app, engine):
     """An empty instance; each test leaves Alembic at the heads, as it was."""
     instance = Instance(engine)
@@ -34,13 +61,13 @@ def instance(app, engine):
     engine.dispose()
 
 
-def test_upgrade_and_downgrade_through_invenio(instance):
+def test_upgrade_and_downgrade_through_invenio(instance, forked):
     record = instance.record("2016-02-29T13:11:39Z", label="abcde-12345")
     bad = instance.record("yesterday")
     before = instance.checksums(without_created=False)
 
-    base = invenio("alembic", "downgrade", "kcworks_migrations@base")
-    assert base.returncode == 0, base.stderr
+    status, output = forked("alembic", "downgrade", "kcworks_migrations@base")
+    assert status == 0, output
     tables = "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'kcworks_%'"
     assert instance.scalar(tables) == 0
 
@@ -59,41 +86,41 @@ def test_upgrade_and_downgrade_through_invenio(instance):
     assert instance.created(record) == utc("2016-02-29T13:11:39")
     assert instance.created(bad) == utc(IMPORTED)
 
-    status = invenio("kcworks-created-dates", "status", "--json")
-    document = json.loads(status.stdout)
+    document = json.loads(forked("kcworks-created-dates", "status", "--json")[1])
     assert document["runs"][0]["status"] == "succeeded"
     assert document["standing"] == 1
 
     # Typed twice, the relative form would go one step further and drop the audit.
-    for target, status in (
-        ("kcworks_migrations@-1", 0),
-        ("kcworks_migrations@-1", 1),
-        ("a94c06be7d15", 0),
-    ):
-        down = invenio("alembic", "downgrade", target)
-        assert down.returncode == status, down.stderr
-        assert ("Error: The undo is done" in down.stderr) is (status == 1)
-        assert "Traceback" not in down.stderr
+    down = invenio("alembic", "downgrade", "kcworks_migrations@-1")
+    assert down.returncode == 0, down.stderr
+    assert instance.checksums(without_created=False) == before
+    assert "The undo is done" not in down.stderr
+    assert "Traceback" not in down.stderr
+    for target, wanted in (("kcworks_migrations@-1", 1), ("a94c06be7d15", 0)):
+        status, output = forked("alembic", "downgrade", target)
+        assert status == wanted, output
+        assert ("Error: The undo is done" in output) is (status == 1)
+        assert "Traceback" not in output
         assert instance.checksums(without_created=False) == before
     assert instance.backup(outcome="restored")
 
-    again = invenio("alembic", "upgrade", "kcworks_migrations@head")
-    assert again.returncode == 0, again.stderr
+    status, output = forked("alembic", "upgrade", "kcworks_migrations@head")
+    assert status == 0, output
     assert instance.created(record) == utc("2016-02-29T13:11:39")
 
 
-def test_update_through_invenio_asks_and_refuses(instance):
+def test_update_through_invenio_asks_and_refuses(instance, forked):
     record = instance.record("2016-02-29T13:11:39Z")
     command = ("kcworks-created-dates", "update")
 
-    dry = invenio(*command, "--dry-run")
-    assert dry.returncode == 0, dry.stderr
-    assert "Nothing was written" in dry.stdout
-    unasked = invenio(*command)
-    assert unasked.returncode == 2
-    assert "--yes is needed" in unasked.stderr
-    wrong = invenio(*command, "--yes", "--start-date", "2024-13-01")
-    assert wrong.returncode == 2
+    status, output = forked(*command, "--dry-run")
+    assert status == 0, output
+    assert "Nothing was written" in output
+    status, output = forked(*command)
+    assert status == 2
+    assert "--yes is needed" in output
+    status, output = forked(*command, "--yes", "--start-date", "2024-13-01")
+    assert status == 2
     assert instance.created(record) == utc(IMPORTED)
     done = invenio(*command, "--yes")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kcworks_migrations import migration, queries
+from kcworks_migrations import migration
+from kcworks_migrations.kinds import COMMUNITY, DRAFT, MEMBERSHIPS, RECORD
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alembic"
@@ -135,10 +136,10 @@ def test_history_has_each_touched_table_before_the_data_revision(script):
     source = "".join(Path(r.path).read_text(encoding="utf-8") for r in before)
 
     for table in (
-        queries.RECORDS,
-        queries.DRAFTS,
-        queries.COMMUNITIES,
-        queries.MEMBERSHIPS,
+        RECORD.table,
+        DRAFT.table,
+        COMMUNITY.table,
+        MEMBERSHIPS,
     ):
         assert f'create_table(\n        "{table}"' in source.replace("'", '"'), table
 

@@ -18,7 +18,7 @@ from invenio_search import current_search_client
 from invenio_search.utils import prefix_index
 from shapes import Record
 
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND, INDEXER_OF_KIND
+from kcworks_migrations.kinds import KINDS
 
 TOMBSTONE = {"removal_reason": {"id": "spam"}, "note": "", "is_visible": True}
 
@@ -107,7 +107,7 @@ def drain() -> None:
 
     A task that fails is logged and not repeated, as by Celery.
     """
-    for name in (*CREATED_ONLY_OF_KIND.values(), *INDEXER_OF_KIND.values()):
+    for name in (*(k.own_indexer for k in KINDS), *(k.indexer for k in KINDS)):
         db.session.remove()
         try:
             current_indexer_registry.get(name).process_bulk_queue(

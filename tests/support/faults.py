@@ -23,10 +23,16 @@ from invenio_search import current_search
 from kombu import Producer
 from sqlalchemy import create_engine, event, text
 
-from kcworks_migrations.reindex import INDEXER_OF_KIND
-from support.instance import forget_broker_connections
+from kcworks_migrations.config import options_from
+from kcworks_migrations.index import outbox
+from kcworks_migrations.interrupt import never
+from kcworks_migrations.kinds import DATED
+from kcworks_migrations.report.reporter import Reporter
+from support.instance import OURS, forget_broker_connections
 
 PATIENCE_SECONDS = 300
+
+KINDS_COUNTED = ("records", "communities", "groups")
 
 
 class Point(NamedTuple):
@@ -249,7 +255,7 @@ def end_backend(instance, pid: int) -> None:
 def fill(instance, records: int = 300, communities: int = 6) -> None:
     """Insert rows of which the oldest of a group is in the first batch.
 
-    A rerun that forgot what is behind its cursor would date the community wrongly.
+    A rerun that did not read what is done would date the community wrongly.
     """
     instance.many(records, communities)
     instance.execute(
@@ -259,35 +265,87 @@ def fill(instance, records: int = 300, communities: int = 6) -> None:
     )
 
 
+def send_pending(instance, is_again: bool = False):
+    """Queue what is pending, as `reindex` does; give what was sent."""
+    _, how = options_from(current_app.config)
+    reporter = Reporter(is_silent=True)
+    return outbox.send_pending(instance.engine, how, reporter, never, is_again)
+
+
 def forget_runs(instance) -> None:
     """Empty our tables and the queues, as if nothing had ever been done."""
     instance.execute("TRUNCATE kcworks_created_dates_run CASCADE")
     instance.empty_queues()
 
 
-def outcome(instance):
-    """Give what must not depend on faults: dates, ledger, problems, statistics."""
-    ledger = {
+class Outcome(NamedTuple):
+    """What must not depend on failures, however many runs it took."""
+
+    created: dict[str, str]
+    entries: list[tuple]
+    """Every entry of the ledger, by what it says of its row."""
+    problems: set[tuple]
+    """Those that the last run has found, or for a restoration, all of them."""
+    statistics: dict[str, dict[str, int]]
+    ending: tuple[str, str]
+    """The last run's action and status."""
+
+
+def outcome(instance) -> Outcome:
+    """Give what must not depend on failures."""
+    entries = [
         (
             e.kind,
             e.entity,
             e.label,
-            e.old_created,
-            e.new_created,
+            str(e.old_created),
+            str(e.new_created),
+            e.source,
             e.source_value,
-            e.source_record_label,
-            e.outcome,
+            str(e.source_record_label),
+            e.outcome or "stands",
             e.queued_at is not None,
         )
         for e in instance.backup()
-    }
+    ]
     run = instance.run()
-    return (
-        instance.all_created(),
-        ledger,
-        instance.problems(),
-        (run.action, run.status, run.statistics),
+    runs = instance.execute(
+        f"SELECT id, statistics FROM {OURS}run WHERE action = :action ORDER BY id",
+        action=run.action,
     )
+    for one in runs:
+        check_statistics(one.statistics)
+    # An update reads and decides everything again, but nothing is restored twice.
+    looked = runs if run.action == "revert" else runs[-1:]
+    problems = instance.execute(
+        "SELECT kind, entity_id::text, reason, value"
+        f" FROM {OURS}problem WHERE run_id = ANY(:ids)",
+        ids=[one.id for one in looked],
+    )
+    statistics = {
+        kind: {
+            "updated": sum(one.statistics[kind]["updated"] for one in runs),
+            "found": sum(one.statistics[kind]["total_found"] for one in looked),
+            "no_records": sum(one.statistics[kind]["no_records"] for one in looked),
+            "errors": sum(one.statistics[kind]["errors"] for one in looked),
+        }
+        for kind in KINDS_COUNTED
+    }
+    return Outcome(
+        instance.all_created(),
+        sorted(entries),
+        {tuple(problem) for problem in problems},
+        statistics,
+        (run.action, run.status),
+    )
+
+
+def check_statistics(statistics) -> None:
+    """Check that what was found is the sum of the words."""
+    for kind in KINDS_COUNTED:
+        tally = statistics[kind]
+        words = ("updated", "skipped", "no_records", "errors")
+        assert tally["total_found"] == sum(tally[word] for word in words)
 
 
 def check_ledger(instance, before) -> None:
@@ -313,9 +371,9 @@ def check_ledger(instance, before) -> None:
 
 def check_queued(instance) -> None:
     """Check that every row that was ever changed was sent at least once."""
-    for kind in ("record", "community"):
-        changed = {e.entity for e in instance.backup(kind=kind)}
-        assert changed <= set(instance.queued(INDEXER_OF_KIND[kind])), kind
+    for kind in DATED:
+        changed = {e.entity for e in instance.backup(kind=kind.name)}
+        assert changed <= set(instance.queued(kind.indexer)), kind
 
 
 def make_tables(uri: str) -> None:

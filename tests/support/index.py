@@ -10,13 +10,13 @@ import json
 import os
 import random
 import threading
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -27,12 +27,15 @@ from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.engine import search
-from invenio_search.utils import build_alias_name, prefix_index
+from invenio_search.utils import prefix_index
 from sqlalchemy import text
 
-from kcworks_migrations import verify
-from kcworks_migrations.broker import connected, queued_messages
-from kcworks_migrations.names import INDEXER_OF_KIND
+from kcworks_migrations import interrupt
+from kcworks_migrations.index import documents
+from kcworks_migrations.index import indexer as our_indexer
+from kcworks_migrations.index.broker import connected, queued_messages
+from kcworks_migrations.index.verdict import Verdict
+from kcworks_migrations.kinds import RECORD, kind_of
 from support import faults
 from support.instance import Instance, forget_broker_connections
 
@@ -81,12 +84,12 @@ def waiting(names: Iterable[str] = ()) -> int:
     return sum(counts[name] for name in names or counts)
 
 
-def verdict_of(instance: Instance) -> verify.Verdict:
+def verdict_of(instance: Instance, **more) -> Verdict:
     """Let the package say how the index is."""
     for name in ("rdmrecords", "communities"):
         current_search_client.indices.refresh(index=prefix_index(name))
     db.session.remove()
-    return verify.verify(instance.engine, instance.options())
+    return instance.verify(**more)
 
 
 def instant(document) -> datetime:
@@ -123,23 +126,31 @@ def indices_at(app, host: str):
     """Copy the indices to another OpenSearch, which the application then talks to."""
     source = current_search_client._get_current_object()
     target = search.OpenSearch([host])
-    names = ",".join(
-        prefix_index(f"{alias}*") for alias in ("rdmrecords", "communities")
-    )
-    for name, one in source.indices.get(index=names).items():
-        for key in ("creation_date", "uuid", "version", "provided_name"):
-            del one["settings"]["index"][key]
-        target.indices.create(index=name, body=one)
-        found = search.helpers.scan(source, index=name, version=True)
-        actions = (
-            {key: hit[key] for key in ("_index", "_id", "_version", "_source")}
-            | {"_version_type": "external_gte"}
-            for hit in found
-        )
-        search.helpers.bulk(target, actions, request_timeout=60)
+    indices = _definitions(source)
+    for name, body in indices.items():
+        target.indices.create(index=name, body=body)
+    search.helpers.bulk(target, _actions(source, indices), request_timeout=60)
     with faults.search_at(app, host):
         yield
-    target.indices.delete(index=names)
+    target.indices.delete(index=",".join(indices))
+
+
+def _definitions(client) -> dict[str, dict]:
+    """Give what the indices of records, drafts and communities are made of, by name."""
+    names = [prefix_index(f"{alias}*") for alias in ("rdmrecords", "communities")]
+    found = client.indices.get(index=",".join(names))
+    for body in found.values():
+        for key in ("creation_date", "uuid", "version", "provided_name"):
+            del body["settings"]["index"][key]
+    return found
+
+
+def _actions(client, indices: Iterable[str]):
+    """Yield what writes each document of some indices, with its version."""
+    for name in indices:
+        for hit in search.helpers.scan(client, index=name, version=True):
+            kept = {key: hit[key] for key in ("_index", "_id", "_version", "_source")}
+            yield kept | {"_version_type": "external_gte"}
 
 
 def embedded(document):
@@ -165,15 +176,70 @@ def empty_index() -> None:
 
 
 def fill(engine) -> SimpleNamespace:
-    """Fill an empty instance with the sample; give both."""
+    """Fill an empty instance with the sample; give both.
+
+    To make it through the services takes half a minute: that is done once, and then
+    its rows and documents are put back.
+    """
     instance = Instance(engine)
     instance.empty()
-    # The sample makes a user and sets; those of an earlier test run may be there.
-    instance.execute("DELETE FROM oaiserver_set")
-    instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
-    empty_index()
-    drain()
-    return SimpleNamespace(instance=instance, sample=demo_sample.fill())
+    if not _kept:
+        # The sample makes a user and sets; those of an earlier test run may be there.
+        instance.execute("DELETE FROM oaiserver_set")
+        instance.execute("UPDATE accounts_user SET email = id || '@example.org'")
+        empty_index()
+        drain()
+        _kept.append(_Kept(instance, demo_sample.fill()))
+    else:
+        instance.empty_queues()
+        _kept[0].put_back(instance)
+    return SimpleNamespace(instance=instance, sample=copy.deepcopy(_kept[0].sample))
+
+
+class _Kept:
+    """The sample as it was made: what every table and index then held."""
+
+    def __init__(self, instance: Instance, sample: demo_sample.Sample) -> None:
+        db.session.remove()
+        self.sample = sample
+        self._checksums = instance.checksums(without_created=False)
+        # Those that others refer to first.
+        names = [table.name for table in db.metadata.sorted_tables]
+        self._rows = {name: BytesIO() for name in names if name in self._checksums}
+        assert self._rows.keys() == self._checksums.keys()
+        connection = faults.other_connection(instance)
+        for name, rows in self._rows.items():
+            connection.cursor().copy_expert(f'COPY "{name}" TO STDOUT', rows)
+        connection.close()
+        client = current_search_client
+        self._indices = _definitions(client)
+        self._documents = [*_actions(client, self._indices)]
+        self._found = snapshot.documents()
+
+    def put_back(self, instance: Instance) -> None:
+        """Let every table and index hold what they held."""
+        db.session.remove()
+        connection = faults.other_connection(instance)
+        cursor = connection.cursor()
+        names = ", ".join(f'"{name}"' for name in self._rows)
+        cursor.execute(f"TRUNCATE {names} CASCADE")
+        for name, rows in self._rows.items():
+            rows.seek(0)
+            cursor.copy_expert(f'COPY "{name}" FROM STDIN', rows)
+        connection.commit()
+        connection.close()
+        assert instance.checksums(without_created=False) == self._checksums
+        # Made anew, as those that are there remember the versions of what was deleted.
+        client = current_search_client
+        client.indices.delete(index=",".join(self._indices))
+        for name, body in self._indices.items():
+            client.indices.create(index=name, body=body)
+        search.helpers.bulk(client, self._documents, request_timeout=60)
+        assert snapshot.documents() == self._found
+
+
+_kept: list[_Kept] = []
+"""The sample, when it was made."""
 
 
 class Request(NamedTuple):
@@ -280,7 +346,9 @@ class Proxy:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # It looks so often, in seconds, whether it is to end.
+        serve, poll = self._server.serve_forever, 0.02
+        threading.Thread(target=serve, args=[poll], daemon=True).start()
         self.host = f"127.0.0.1:{self._server.server_port}"
 
     def stop(self) -> None:
@@ -306,7 +374,8 @@ def proxied(app, timeout: float, settings: dict):
         patch.setitem(app.config, "SEARCH_CLIENT_CONFIG", settings)
         patch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", timeout)
         # Pauses before further tries are not what is looked at.
-        patch.setattr(time, "sleep", lambda seconds: None)
+        for module in (interrupt, our_indexer):
+            patch.setattr(module, "pause", lambda seconds, check_stop=None: None)
         try:
             with faults.search_at(app, proxy.host):
                 yield proxy
@@ -316,8 +385,7 @@ def proxied(app, timeout: float, settings: dict):
 
 def name_of(kind: str) -> str:
     """Give the name of the index that documents of a kind are written to."""
-    record_cls = current_indexer_registry.get(INDEXER_OF_KIND[kind]).record_cls
-    return build_alias_name(record_cls.index._name)
+    return documents.alias_of(kind_of(kind))
 
 
 # A published record of the sample in a community, as often as wanted: each copy has a
@@ -382,7 +450,7 @@ def multiply(instance: Instance, count: int) -> list[str]:
             connection.execute(text(statement.replace(":SS", r"\:SS")), values)
     instance.execute("ANALYZE")
     rows = instance.execute(_SELECT_COPIES)
-    indexer = current_indexer_registry.get(INDEXER_OF_KIND["record"])
+    indexer = current_indexer_registry.get(RECORD.indexer)
     indexer.bulk_index([rows[0].id])
     drain()
     name, client = name_of("record"), current_search_client

@@ -6,16 +6,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from celery import current_app as celery_app
+from flask import current_app
 from invenio_db import db
 from invenio_indexer.proxies import current_indexer_registry
 from kombu import pools
 from sqlalchemy import text
 
-from kcworks_migrations import migration, queries
-from kcworks_migrations.names import CREATED_ONLY_OF_KIND
+from kcworks_migrations import migration
+from kcworks_migrations.config import options_from
+from kcworks_migrations.index import outbox, verify
+from kcworks_migrations.interrupt import never
+from kcworks_migrations.kinds import DATED, KINDS, kind_of
+from kcworks_migrations.report.reporter import Reporter
 from support import synthetic
 
 INDEXERS = ("records", "records-drafts", "communities")
+INDEXERS = tuple(kind.indexer for kind in KINDS)
 OURS = "kcworks_created_dates_"
 
 
@@ -85,7 +91,7 @@ class Instance:
 
     def created(self, entity_id: str, kind: str = "record") -> datetime:
         """Give `created` of a row, in UTC."""
-        table = queries.TABLE_OF_KIND[kind]
+        table = kind_of(kind).table
         value = self.scalar(f"SELECT created FROM {table} WHERE id = :id", id=entity_id)
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
@@ -93,9 +99,9 @@ class Instance:
         """Give `created` of every row, in microseconds, by kind and id."""
         return {
             f"{kind} {row[0]}": row[1]
-            for kind, table in queries.TABLE_OF_KIND.items()
+            for kind in DATED
             for row in self.execute(
-                f"SELECT id::text, extract(epoch FROM created)::text FROM {table}"
+                f"SELECT id::text, extract(epoch FROM created)::text FROM {kind.table}"
             )
         }
 
@@ -116,7 +122,7 @@ class Instance:
         sums = {}
         for table in tables:
             row = "to_jsonb(t)"
-            if without_created and table in queries.TABLE_OF_KIND.values():
+            if without_created and table in {kind.table for kind in DATED}:
                 row += " - 'created'"
             sums[table] = self.scalar(
                 f"SELECT md5(coalesce(string_agg(x, '' ORDER BY x), '')) FROM"
@@ -124,25 +130,31 @@ class Instance:
             )
         return sums
 
-    def upgrade(self, **changed):
-        """Run the upgrade's function; give its summary."""
-        if not changed:
+    def upgrade(self, kinds=None, is_queued=True, **given):
+        """Run the upgrade's function, with some options; give its summary."""
+        if kinds is None and not given and is_queued:
             return migration.apply(self.engine, "alembic")
-        return migration.apply(self.engine, "cli", self.options(**changed))
+        what, how = options_from(current_app.config, kinds=kinds, **given)
+        return migration.apply(self.engine, "cli", what, how, is_queued=is_queued)
 
-    def options(self, **changed):
-        """Make options from the settings with some changed."""
-        from dataclasses import replace
-
-        from flask import current_app
-
-        from kcworks_migrations.config import options_from
-
-        return replace(options_from(current_app.config), **changed)
+    def preview(self, **given):
+        """Run the preview's function, with some options; give its summary."""
+        what, how = options_from(current_app.config, **given)
+        return migration.preview(self.engine, what, how)
 
     def downgrade(self):
         """Run the downgrade's function; give its summary."""
         return migration.revert(self.engine, "alembic")
+
+    def send_pending(self, **more):
+        """Do what `reindex` does; give what was sent and what is pending."""
+        _, how = options_from(current_app.config)
+        return outbox.send_pending(self.engine, how, Reporter(), never, **more)
+
+    def verify(self, **more):
+        """Do what `verify` does; give its verdict."""
+        _, how = options_from(current_app.config)
+        return verify.verify(self.engine, how, **more)
 
     def backup(self, **where):
         """Give the backup rows, oldest first, those with these values."""
@@ -168,9 +180,7 @@ class Instance:
 
     def queued(self, name: str) -> list[str]:
         """Take every message for the documents of an indexer; give the ids."""
-        [ours] = [
-            n for n in CREATED_ONLY_OF_KIND.values() if n.endswith(f"dates-{name}")
-        ]
+        [ours] = [kind.own_indexer for kind in KINDS if kind.indexer == name]
         ids: list[str] = []
         with celery_app.connection_for_read() as connection:
             for one in (name, ours):
@@ -184,7 +194,7 @@ class Instance:
     def empty_queues(self) -> None:
         """Make the queues of the indexers anew, without messages."""
         with celery_app.connection_for_write() as connection:
-            for name in (*INDEXERS, *CREATED_ONLY_OF_KIND.values()):
+            for name in [n for k in KINDS for n in (k.indexer, k.own_indexer)]:
                 queue = current_indexer_registry.get(name).mq_queue(connection)
                 queue.declare()
                 queue.purge()

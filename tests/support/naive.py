@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 DATE, GROUPS = "hclegacy:record_creation_date", "hclegacy:groups_for_deposit"
 GROUP = "kcr:commons_group_id"
 LONGEST_IDENTIFIER = 500
+EARLIEST = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 def is_number(text: str, length: int) -> bool:
@@ -47,7 +48,7 @@ def date_of(value, now: datetime) -> datetime | None:
         )
     except ValueError:
         return None
-    return None if instant > now else instant
+    return instant if EARLIEST <= instant <= now else None
 
 
 def custom_fields(document):

@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, log, *options: str, **environment: str) -> None:
         self._log = log
         self._command = [*COMMAND, *options]
-        self._environment = os.environ | environment
+        self._environment = environment
         self._process: subprocess.Popen | None = None
 
     @classmethod
@@ -63,13 +63,16 @@ class Worker:
         return cls(log, *options, **environment)
 
     def start(self) -> None:
-        """Start it; it takes messages as soon as it can."""
+        """Start it, or end its rest; it takes messages as soon as it can."""
+        if self._process:
+            assert self._tell("add_consumer", queue=QUEUE), "it answers"
+            return
         with self._log.open("a") as output:
             self._process = subprocess.Popen(
                 self._command,
                 stdout=output,
                 stderr=output,
-                env=self._environment,
+                env=os.environ | self._environment,
                 start_new_session=True,
             )
 
@@ -90,6 +93,22 @@ class Worker:
     def kill_child(self, number: int = signal.SIGKILL) -> None:
         """Kill the process that does the task; the worker stays."""
         os.kill(self.child, number)
+
+    def _tell(self, command: str, **arguments):
+        """Tell the one worker that there is to do something; give its answer."""
+        answers = celery_app.control.broadcast(
+            command, arguments=arguments, reply=True, timeout=5, limit=1
+        )
+        return [answer for one in answers for answer in one.values()]
+
+    def rest(self) -> None:
+        """Let it take no message until it is started again; kill it if it has some."""
+        if self._process and (
+            not self._tell("cancel_consumer", queue=QUEUE)
+            or self._tell("active") != [[]]
+            or self._tell("reserved") != [[]]
+        ):
+            self.kill()
 
     def kill(self) -> None:
         """Kill it with all its processes, at once."""

@@ -3,27 +3,25 @@
 """The settings: what is refused and how, and what a run keeps of them."""
 
 import json
-import re
 from dataclasses import fields, replace
 from datetime import date
 
+import click
 import pytest
-from click import ClickException
 from flask import Flask
 
-from kcworks_migrations import config
 from kcworks_migrations.config import (
-    HOW,
     PREFIX,
+    How,
     Notices,
-    Options,
+    What,
     defaults,
     notices_from,
     options_from,
 )
-from kcworks_migrations.errors import SettingError
+from kcworks_migrations.errors import RefusedError
 from kcworks_migrations.ext import KCWorksMigrations
-from kcworks_migrations.rules import Filters
+from kcworks_migrations.kinds import COMMUNITY, RECORD
 
 FIELD_NAMES = ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD")
 WHOLE_NUMBERS = {
@@ -34,6 +32,7 @@ WHOLE_NUMBERS = {
     "HEALTH_PAUSE_SECONDS": (0, 3600),
     "QUEUE_DELAY_SECONDS": (0, 600),
 }
+DAYS = ("EARLIEST_DATE",)
 FLAGS = ("FIRST_VERSIONS_ONLY", "HEALTH_GATES_DATABASE", "VERBOSE")
 WORDS = {"INDEXING": ("created-only", "full")}
 NOTICES = (
@@ -60,6 +59,7 @@ REFUSED = [
             float("nan"),
         )
     ),
+    *((name, v) for name in DAYS for v in (None, 1980, "", "1980", "1980-02-30")),
     *((name, v) for name in FLAGS for v in (None, 0, 1, "", "False", "true", [])),
     *(
         (name, v)
@@ -70,26 +70,26 @@ REFUSED = [
 ACCEPTED = [
     *((name, "custom:field") for name in FIELD_NAMES),
     *((name, v) for name, limits in WHOLE_NUMBERS.items() for v in limits),
+    *((name, date(1999, 12, 31)) for name in DAYS),
     *((name, v) for name in FLAGS for v in (False, True)),
     *((name, v) for name, words in WORDS.items() for v in words),
 ]
 
 
-def value_of(options: Options, name: str):
-    if name == "FIRST_VERSIONS_ONLY":
-        return options.filters.first_versions_only
-    return getattr(options, name.lower())
+def value_of(options, name: str):
+    group = next(o for o in options if hasattr(o, name.lower()))
+    return getattr(group, name.lower())
 
 
 def test_settings_under_test_are_all_there_are():
-    names = (*FIELD_NAMES, *WHOLE_NUMBERS, *FLAGS, *WORDS, *NOTICES)
+    names = (*FIELD_NAMES, *WHOLE_NUMBERS, *DAYS, *FLAGS, *WORDS, *NOTICES)
 
     assert {PREFIX + name for name in names} == set(defaults())
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_options_from_refused_value_names_the_setting(name, value):
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(RefusedError) as caught:
         options_from({**defaults(), PREFIX + name: value})
 
     message = caught.value.format_message()
@@ -103,7 +103,7 @@ def test_options_from_refused_value_names_the_setting(name, value):
 def test_options_from_refused_number_says_the_range(name, limits):
     smallest, largest = limits
     wanted = f"a whole number from {smallest} to {largest}"
-    with pytest.raises(SettingError, match=wanted):
+    with pytest.raises(RefusedError, match=wanted):
         options_from({PREFIX + name: smallest - 1})
 
 
@@ -116,7 +116,7 @@ def test_options_from_accepted_value_keeps_it(name, value):
     "name", ["BATCHSIZE", "BATCH_SIZES", "batch_size", "IS_DRY_RUN", ""]
 )
 def test_options_from_unknown_setting_names_it_and_the_known(name):
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(RefusedError) as caught:
         options_from({**defaults(), PREFIX + name: 1000})
 
     message = caught.value.format_message()
@@ -131,29 +131,70 @@ def test_options_from_other_settings_ignores_them():
 
 
 def test_options_from_nothing_has_the_documented_defaults():
-    assert options_from({}) == options_from(defaults())
-    assert options_from({}) == Options(
-        record_date_field="hclegacy:record_creation_date",
-        record_groups_field="hclegacy:groups_for_deposit",
-        community_group_field="kcr:commons_group_id",
-        batch_size=1000,
-        batch_seconds=5,
-        lock_timeout_seconds=5,
-        indexing="created-only",
-        health_timeout_seconds=5,
-        health_pause_seconds=30,
-        queue_delay_seconds=1,
-        health_gates_database=False,
-        verbose=False,
-        filters=Filters(),
-        kinds=("record", "community"),
-        is_dry_run=False,
-    )
+    assert options_from({}) == options_from(defaults()) == (What(), How())
+    assert What().kinds == (RECORD, COMMUNITY)
+    assert What().earliest_date == date(1980, 1, 1)
+    assert How().batch_size == 1000
 
 
-def test_setting_error_is_one_that_click_prints():
-    assert issubclass(SettingError, ClickException)
-    assert SettingError("NAME", "value", "other").exit_code != 0
+def test_earliest_date_may_be_a_text():
+    what, _ = options_from({PREFIX + "EARLIEST_DATE": "1999-12-31"})
+    assert what.earliest_date == date(1999, 12, 31)
+
+
+# --- what somebody asks for ----------------------------------------------------------
+
+GIVEN = {
+    "start_date": (["2024-05-01", date(2024, 5, 1)], ["2024-5-x", 5, ""]),
+    "end_date": (["2024-05-01"], ["2024-02-30"]),
+    "limit": ([1, 10**9], [0, -1, True, "7", 1.5]),
+    "exclude": ([["a"], ("a", "b")], ["a", [7], {"a": 1}]),
+    "batch_size": ([1, 100_000], [0, 100_001, "7"]),
+    "delay": ([0, 0.5, 3600], [-1, 3601, "1", True]),
+    "verbose": ([True, False], [1, "yes"]),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_options_from_what_is_given(name):
+    for value in GIVEN[name][0]:
+        kept = value_of(options_from({}, **{name: value}), name)
+        assert kept in (
+            value,
+            date(2024, 5, 1),
+            frozenset(value if name == "exclude" else ()),
+        )
+    for value in GIVEN[name][1]:
+        with pytest.raises(RefusedError, match=f"^{name} is "):
+            options_from({}, **{name: value})
+
+
+def test_options_from_what_is_not_given_keeps_the_setting():
+    settings = {PREFIX + "BATCH_SIZE": 7, PREFIX + "VERBOSE": True}
+    _, how = options_from(settings, batch_size=None, verbose=None)
+    assert (how.batch_size, how.verbose) == (7, True)
+    assert options_from(settings, batch_size=8)[1].batch_size == 8
+
+
+def test_options_from_an_option_that_is_none_of_ours():
+    with pytest.raises(TypeError, match="batchsize"):
+        options_from({}, batchsize=7)
+
+
+def test_options_from_days_in_the_wrong_order():
+    with pytest.raises(RefusedError, match="is later than the end date"):
+        options_from({}, start_date="2024-05-02", end_date="2024-05-01")
+
+
+@pytest.mark.parametrize("group", [What, How, Notices])
+def test_every_option_is_declared_with_its_bounds_and_its_help(group):
+    for f in fields(group):
+        if f.name != "kinds":
+            assert isinstance(f.metadata["value"], click.ParamType)
+            assert f.metadata["help"].endswith(".")
+
+
+# --- the rest ------------------------------------------------------------------------
 
 
 def test_init_app_sets_defaults_and_keeps_what_the_instance_has():
@@ -163,29 +204,9 @@ def test_init_app_sets_defaults_and_keeps_what_the_instance_has():
     KCWorksMigrations(app)
 
     assert app.config[PREFIX + "BATCH_SIZE"] == 7
-    assert options_from(app.config) == replace(options_from({}), batch_size=7)
+    assert options_from(app.config) == (What(), How(batch_size=7))
     assert {name for name in app.config if name.startswith(PREFIX)} == set(defaults())
     assert isinstance(app.extensions["kcworks-migrations"], KCWorksMigrations)
-
-
-def test_of_run_leaves_out_how_it_is_done():
-    options = options_from({})
-    otherwise = replace(
-        options,
-        batch_size=7,
-        batch_seconds=8,
-        lock_timeout_seconds=9,
-        health_timeout_seconds=10,
-        health_pause_seconds=11,
-        queue_delay_seconds=12,
-        health_gates_database=True,
-        verbose=True,
-        is_dry_run=True,
-    )
-
-    assert otherwise.of_run() == options.of_run()
-    assert not set(options.of_run()) & set(HOW)
-    assert set(HOW) < {f.name for f in fields(Options)}
 
 
 @pytest.mark.parametrize(
@@ -194,46 +215,41 @@ def test_of_run_leaves_out_how_it_is_done():
         {"record_date_field": "x"},
         {"record_groups_field": "x"},
         {"community_group_field": "x"},
-        {"kinds": ("record",)},
-        {"filters": Filters(start_date=date(2024, 5, 1))},
-        {"filters": Filters(end_date=date(2024, 5, 1))},
-        {"filters": Filters(first_versions_only=True)},
+        {"kinds": (RECORD,)},
+        {"start_date": date(2024, 5, 1)},
+        {"end_date": date(2024, 5, 1)},
+        {"first_versions_only": True},
+        {"earliest_date": date(1990, 1, 1)},
+        {"limit": 1},
+        {"exclude": frozenset({"a"})},
+        {"only": frozenset({"a"})},
     ],
     ids=str,
 )
-def test_of_run_tells_apart_what_is_done(changed):
-    options = options_from({})
-
-    assert replace(options, **changed).of_run() != options.of_run()
+def test_kept_tells_apart_what_is_done(changed):
+    assert replace(What(), **changed).kept() != What().kept()
 
 
-def test_of_run_is_what_json_gives_back():
-    options = replace(
-        options_from({}), filters=Filters(date(2024, 5, 1), date(2024, 5, 31), True)
-    )
+def test_kept_is_what_json_takes():
+    what = What(start_date=date(2024, 5, 1), exclude=frozenset({"a", "b"}), limit=7)
 
-    kept = json.loads(json.dumps(options.of_run()))
+    kept = json.loads(json.dumps(what.kept(), default=str))
 
+    assert kept.pop("exclude").startswith("2 rows, sha256 ")
     assert kept == {
         "record_date_field": "hclegacy:record_creation_date",
         "record_groups_field": "hclegacy:groups_for_deposit",
         "community_group_field": "kcr:commons_group_id",
+        "earliest_date": "1980-01-01",
         "kinds": ["record", "community"],
         "start_date": "2024-05-01",
-        "end_date": "2024-05-31",
-        "first_versions_only": True,
+        "first_versions_only": False,
+        "limit": 7,
     }
 
 
-def test_defaults_are_each_documented_under_their_name():
-    source = open(config.__file__, encoding="utf-8").read()
-    for name in defaults():
-        after = re.split(rf"\n{name}(?:: .*)? = ", source)[1].split("\n", 1)[1]
-        assert after.startswith('"""'), f"{name} has no text under it"
-
-
 def test_notices_are_off_by_default():
-    assert notices_from({}) == Notices((), None, "", 5)
+    assert notices_from({}) == Notices((), None, None, 5)
 
 
 @pytest.mark.parametrize(
@@ -249,15 +265,15 @@ def test_notices_are_off_by_default():
     ],
 )
 def test_wrong_settings_of_notices_are_refused_at_the_start(name, value):
-    with pytest.raises(SettingError):
+    with pytest.raises(RefusedError):
         options_from({PREFIX + name: value})
 
 
 def test_the_secret_is_not_told():
     config = {PREFIX + "WEBHOOK_SECRET": 123456789}
-    with pytest.raises(SettingError) as raised:
+    with pytest.raises(RefusedError) as raised:
         notices_from(config)
     assert "123456789" not in str(raised.value)
     secret = {PREFIX + "WEBHOOK_SECRET": "hush", PREFIX + "WEBHOOK_URL": "http://h"}
     assert "hush" not in repr(notices_from(secret))
-    assert "hush" not in repr(options_from(secret).of_run())
+    assert "hush" not in repr(options_from(secret))

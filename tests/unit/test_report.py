@@ -7,30 +7,37 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kcworks_migrations.report import Reporter
-from kcworks_migrations.rules import (
-    REASONS,
-    Change,
-    CommunityRow,
-    Filters,
-    JsonValue,
-    Problem,
-    RecordRow,
-    Skip,
-    decide_community,
-    decide_record,
-    read_groups,
-)
-from kcworks_migrations.statistics import Statistics, Tally
-from kcworks_migrations.summary import (
+from kcworks_migrations.config import What
+from kcworks_migrations.kinds import COMMUNITY, RECORD
+from kcworks_migrations.ledger.history import Unfinished
+from kcworks_migrations.ledger.statistics import Progress, Statistics, Tally
+from kcworks_migrations.report import reporter as reporting
+from kcworks_migrations.report.reporter import Reporter
+from kcworks_migrations.report.summary import (
     PROBLEMS_SHOWN,
     Summary,
     consequences,
+    last_line,
     problem_lines,
     result_line,
     summary_lines,
 )
+from kcworks_migrations.rules.decide import (
+    decide_community,
+    decide_record,
+    read_groups,
+)
+from kcworks_migrations.rules.values import (
+    REASONS,
+    Change,
+    CommunityRow,
+    NoRecords,
+    Problem,
+    RecordRow,
+    Skip,
+)
 
+VERSION = "kcworks_migrations.report.summary.version"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 OLD = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NEW = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)
@@ -49,7 +56,7 @@ def summary(**changed) -> Summary:
         "action": "apply",
         "status": "succeeded",
         "statistics": statistics,
-        "sent": 123,
+        "queued": 123,
     }
     return Summary(**(values | changed))
 
@@ -126,7 +133,7 @@ def test_summary_lines_of_downgrade_name_the_upgrade():
 def test_summary_lines_of_run_that_changed_nothing():
     statistics = Statistics(Tally(skipped=99), Tally(skipped=8))
 
-    text = text_of(summary(statistics=statistics, sent=0))
+    text = text_of(summary(statistics=statistics, queued=0))
 
     assert "Nothing had to be changed." in text
     assert "What else changes" not in text
@@ -139,7 +146,7 @@ def test_summary_lines_of_run_that_changed_something_do_not_say_nothing():
 
 
 def test_summary_lines_of_dry_run_say_that_nothing_was_written():
-    text = text_of(with_problems(3, run_id=0, sent=0))
+    text = text_of(with_problems(3, run_id=None, queued=0))
 
     assert "Update of created dates: dry run" in text
     assert "Nothing was written" in text
@@ -188,18 +195,18 @@ def test_summary_lines_count_problems_of_all_kinds():
 
 
 @pytest.mark.parametrize("error", ["connection refused", None])
-def test_summary_lines_warn_of_what_waits_with_count_and_command(error):
-    text = text_of(summary(sent=0, waiting=98, queue_error=error))
+def test_summary_lines_warn_of_what_is_pending_with_count_and_command(error):
+    text = text_of(summary(queued=0, pending=98, queue_error=error))
 
     words = " ".join(text.split())
-    assert "WARNING: 98 changes waiting for reindexing" in words
+    assert "WARNING: 98 changes not queued for reindexing yet" in words
     assert (error or "not sent yet") in words
     assert "The dates in the database are right" in words
     command = "\n  invenio kcworks-created-dates reindex\n"
     assert command in text, "the command has a line of its own, to be copied"
 
 
-def test_summary_lines_without_waiting_do_not_warn():
+def test_summary_lines_with_nothing_pending_do_not_warn():
     assert "WARNING" not in text_of(summary())
 
 
@@ -208,22 +215,24 @@ def test_summary_lines_without_waiting_do_not_warn():
     [
         summary(),
         summary(action="revert"),
-        summary(sent=0, waiting=200_000, queue_error="[Errno 111] Connection refused"),
-        summary(statistics=Statistics(), sent=0),
-        summary(statistics=Statistics(Tally(9, 9, 9, 9, 9)), run_id=0),
+        summary(
+            queued=0, pending=200_000, queue_error="[Errno 111] Connection refused"
+        ),
+        summary(statistics=Statistics(), queued=0),
+        summary(statistics=Statistics(Tally(9, 9, 9, 9, 9)), run_id=None),
         summary(
             run_id=123_456,
             statistics=Statistics(
                 Tally(10**7, 10**7, 10**7, 10**7, 10**6), Tally(10**6), Tally(10**6)
             ),
-            sent=10**7,
+            queued=10**7,
         ),
     ],
-    ids=["upgrade", "downgrade", "waiting", "nothing", "dry run", "large"],
+    ids=["upgrade", "downgrade", "pending", "nothing", "dry run", "large"],
 )
 @pytest.mark.parametrize("line", ["12.1.0", "13.0.9", "14.0.5"])
 def test_summary_lines_fit_80_columns(of, line, monkeypatch):
-    monkeypatch.setattr("kcworks_migrations.summary.version", lambda name: line)
+    monkeypatch.setattr(VERSION, lambda name: line)
 
     lines = text_of(of).splitlines()
 
@@ -238,12 +247,28 @@ def test_reporter_end_prints_the_lines_on_standard_output(capsys):
     assert printed.err == ""
 
 
+def test_summary_lines_name_earlier_runs_that_did_not_finish():
+    lines = summary_lines(summary(unfinished=[Unfinished(5, "apply", "failed", 12)]))
+
+    assert "  run 5 (apply, failed): 12 changes;" in lines
+    assert "    to undo: invenio kcworks-created-dates rollback --run 5" in lines
+
+
+def test_last_line_is_one_line_with_the_numbers_and_the_reason():
+    line = last_line(summary(status="failed", pending=98), "Away.")
+
+    assert line == (
+        "apply failed: 90 records and 8 communities updated, 0 errors, 123 documents"
+        " queued, 98 changes pending. Away."
+    )
+
+
 # --- problems ------------------------------------------------------------------------
 
 
 def test_problem_lines_names_row_reason_and_value():
     assert problem_lines(problem(7)) == [
-        "  - record abcde-00007: a date without a time: 2016-02-29"
+        '  - record abcde-00007: a date without a time: "2016-02-29"'
     ]
 
 
@@ -270,16 +295,14 @@ HOSTILE = "\x1b[2J\x1b]0;title\x07\r\nroot: all is well\x00\u202e\u2028\u200b"
 
 def hostile_problems() -> list[Problem]:
     """Decide on rows with hostile values, as a run does."""
-    fields = JsonValue("object", None)
-    text = JsonValue("string", HOSTILE)
+    text = ["string", HOSTILE]
     record = RecordRow(
-        "id", "label", OLD, 1, fields, text, JsonValue("array", None), ((text, text),)
+        "id", "label", OLD, "object", None, *text, 1, "array", None, [[*text, *text]]
     )
-    of_date, _ = decide_record(record, Filters(), NOW)
+    of_date, _ = decide_record(record, What().earliest, NOW)
     _, of_entries = read_groups(record)
-    number = JsonValue("number", HOSTILE)
     of_community = decide_community(
-        CommunityRow("id", "label", OLD, fields, number), {}
+        CommunityRow("id", "label", OLD, "object", None, "number", HOSTILE), {}
     )
     return [of_date, *of_entries, of_community]
 
@@ -302,13 +325,13 @@ def test_summary_lines_of_hostile_values_print_no_control_characters():
 
 
 def test_result_line_of_records():
-    assert result_line("record", Tally(5, 4, 0, 3)) == (
+    assert result_line(RECORD, Tally(5, 4, 0, 3)) == (
         "Record updates complete: 5 updated, 4 skipped, 3 errors"
     )
 
 
 def test_result_line_of_communities():
-    assert result_line("community", Tally(5, 4, 2, 3)) == (
+    assert result_line(COMMUNITY, Tally(5, 4, 2, 3)) == (
         "Community updates complete: 5 updated, 4 skipped, 2 no records, 3 errors"
     )
 
@@ -323,7 +346,7 @@ def test_result_line_of_communities():
     ],
 )
 def test_consequences_of_line(line, word, other_words, monkeypatch):
-    monkeypatch.setattr("kcworks_migrations.summary.version", lambda name: line)
+    monkeypatch.setattr(VERSION, lambda name: line)
 
     texts = consequences()
 
@@ -351,62 +374,91 @@ def test_line_is_printed_on_standard_error_and_logged(capsys, caplog):
     ]
 
 
-def test_progress_without_terminal_prints_a_plain_line_per_batch(capsys):
+def test_lines_of_a_run_carry_its_number_in_the_log(capsys, caplog):
+    caplog.set_level(logging.INFO, logger="kcworks_migrations")
     reporter = Reporter()
+    reporter.run_id = 7
 
-    with reporter.progress("records", 2500, 0):
+    reporter.line("Starting")
+
+    assert capsys.readouterr().err == "Starting\n"
+    assert caplog.messages == ["Run 7: Starting"]
+
+
+def test_silent_reporter_logs_and_prints_nothing(capsys, caplog):
+    caplog.set_level(logging.INFO, logger="kcworks_migrations")
+    reporter = Reporter(is_silent=True, is_verbose=True)
+
+    reporter.line("Starting")
+    reporter.decisions(RECORD, [CHANGE])
+    reporter.ended(summary())
+    reporter.end(summary())
+
+    assert capsys.readouterr() == ("", "")
+    assert caplog.messages == ["Starting", last_line(summary())]
+
+
+def batches(reporter: Reporter) -> None:
+    """Work on 2,500 records in three batches."""
+    progress = Progress("records", 2500)
+    with reporter.phase(progress):
         for rows in (1000, 1000, 500):
-            reporter.batch("records", rows, 1000)
-            reporter.advance(rows)
+            reporter.batch(progress, 1000)
+            progress = progress.after(rows)
+            reporter.advance(progress)
 
-    lines = capsys.readouterr().err.splitlines()
+
+def test_every_batch_is_logged_and_a_line_is_printed_every_few_seconds(
+    capsys, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO, logger="kcworks_migrations")
+
+    batches(Reporter())
+
     starts = [
         "Processing batch 1 of 3 (1000 records), 0 of 2500 done",
         "Processing batch 2 of 3 (1000 records), 1000 of 2500 done, ",
         "Processing batch 3 of 3 (500 records), 2000 of 2500 done, ",
     ]
+    lines = caplog.messages
     assert len(lines) == len(starts)
     assert all(map(str.startswith, lines, starts))
-    assert all("\r" not in line and "\x1b" not in line for line in lines)
     assert lines[0] == starts[0], "nothing is done, so there is no rate"
     assert lines[1].endswith(" s left")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(reporting, "LINE_SECONDS", 0)
+
+    batches(Reporter())
+
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == len(starts)
+    assert all(map(str.startswith, printed, starts))
+    assert all("\r" not in line and "\x1b" not in line for line in printed)
 
 
-def test_progress_of_resumed_run_counts_what_is_behind(capsys):
-    reporter = Reporter()
+def test_advance_tells_the_progress_to_who_asked():
+    told: list[dict] = []
 
-    with reporter.progress("records", 2500, 2000):
-        reporter.batch("records", 500, 1000)
+    batches(Reporter(on_progress=told.append))
 
-    assert capsys.readouterr().err == (
-        "Processing batch 1 of 1 (500 records), 2000 of 2500 done\n"
-    )
-
-
-def test_advance_never_counts_more_than_announced(capsys):
-    reporter = Reporter()
-
-    with reporter.progress("records", 10, 0):
-        reporter.advance(25)
-        reporter.batch("records", 1, 1000)
-
-    assert "10 of 10 done" in capsys.readouterr().err
+    assert [progress["done"] for progress in told] == [1000, 2000, 2500]
+    assert {progress["phase"] for progress in told} == {"records"}
 
 
 def test_decisions_in_verbose_print_each_row(capsys):
-    Reporter(is_verbose=True).decisions("record", [CHANGE, Skip("id", "fghij-67890")])
+    Reporter(is_verbose=True).decisions(RECORD, [CHANGE, Skip("id", "fghij-67890")])
 
     assert capsys.readouterr().err.splitlines() == [
         "Updated record abcde-12345 from 2024-05-01 12:00:00 UTC"
         " to 2016-02-29 13:11:39 UTC",
-        "Skipped record fghij-67890 (Skip)",
+        "Skipped record fghij-67890 (dates already match)",
     ]
 
 
 def test_decisions_not_in_verbose_are_logged_at_debug_only(capsys, caplog):
     caplog.set_level(logging.DEBUG, logger="kcworks_migrations")
 
-    Reporter().decisions("record", [CHANGE])
+    Reporter().decisions(RECORD, [CHANGE])
 
     assert capsys.readouterr().err == ""
     assert [r.levelname for r in caplog.records] == ["DEBUG"]
@@ -416,18 +468,41 @@ def test_decisions_not_in_verbose_are_logged_at_debug_only(capsys, caplog):
 def test_decisions_at_info_are_silent_about_changes(capsys, caplog):
     caplog.set_level(logging.INFO, logger="kcworks_migrations")
 
-    Reporter().decisions("record", [CHANGE])
+    Reporter().decisions(RECORD, [CHANGE])
 
     assert capsys.readouterr().err == ""
     assert caplog.records == []
 
 
 def test_decisions_with_problem_log_an_error_with_reason_and_value(caplog):
-    Reporter().decisions("record", [problem(7)])
+    Reporter().decisions(RECORD, [problem(7)])
 
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         (
             "ERROR",
-            "Failed to update record abcde-00007: a date without a time: 2016-02-29",
+            'Failed to update record abcde-00007: a date without a time: "2016-02-29"',
         )
     ]
+
+
+def test_decisions_of_communities_in_verbose_name_the_group(capsys, caplog):
+    change = CHANGE._replace(label="slug-0", group_id="12345")
+    decisions = [change, NoRecords("id", "slug-1", "67890")]
+
+    Reporter(is_verbose=True).decisions(COMMUNITY, decisions)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Found oldest record for group 12345: 2016-02-29",
+        "Updated community slug-0 from 2024-05-01 12:00:00 UTC"
+        " to 2016-02-29 13:11:39 UTC",
+        "WARNING: No records found for community slug-1 (group 67890)",
+    ]
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_decisions_with_a_prefix_say_what_would_happen(capsys):
+    Reporter(is_verbose=True, prefix="[DRY RUN] ").decisions(RECORD, [CHANGE])
+
+    assert capsys.readouterr().err.startswith(
+        "[DRY RUN] Would update record abcde-12345 from"
+    )

@@ -2,33 +2,34 @@
 # SPDX-License-Identifier: MIT
 """The decisions: change, skip, no records or problem, for every shape of a row."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcworks_migrations.errors import LegacyDateError
-from kcworks_migrations.rules import (
+from kcworks_migrations.config import What
+from kcworks_migrations.rules.dates import LegacyDateError
+from kcworks_migrations.rules.decide import (
+    decide_community,
+    decide_record,
+    note_oldest,
+    read_date,
+    read_groups,
+)
+from kcworks_migrations.rules.values import (
     REASONS,
-    VALUE_LIMIT,
     Change,
     CommunityRow,
     Decision,
-    Filters,
-    JsonValue,
     NoRecords,
     Oldest,
     Problem,
     RecordRow,
     Skip,
-    decide_community,
-    decide_record,
-    escape,
-    note_oldest,
-    read_date,
-    read_groups,
 )
+from kcworks_migrations.text import VALUE_LIMIT, escape
 
 unhurried = settings(deadline=None)
 
@@ -36,36 +37,55 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 IMPORTED = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LEGACY = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)
 LEGACY_TEXT = "2016-02-29T13:11:39Z"
-NO_FILTERS = Filters()
+EARLIEST = What().earliest
+
+
+class JsonValue(NamedTuple):
+    """A value in a document as the query gives it: its type and its text."""
+
+    type: str | None
+    text: str | None
+
+
 ABSENT = JsonValue(None, None)
+OF_AN_OBJECT = JsonValue("object", None)
 
 
 def string(text: str) -> JsonValue:
     return JsonValue("string", text)
 
 
-def record(legacy=LEGACY_TEXT, entries=None, **changed) -> RecordRow:
+def record(
+    legacy=LEGACY_TEXT,
+    entries=None,
+    custom_fields=OF_AN_OBJECT,
+    groups=None,
+    **changed,
+) -> RecordRow:
     """Make a record as the query gives it: a text stands for a JSON string."""
+    date = string(legacy) if isinstance(legacy, str) else legacy
+    if groups is None:
+        groups = ABSENT if entries is None else JsonValue("array", None)
     row = RecordRow(
-        id="00000000-0000-0000-0000-000000000001",
-        label="abcde-12345",
-        created=IMPORTED,
-        version_index=1,
-        custom_fields=JsonValue("object", None),
-        legacy_date=string(legacy) if isinstance(legacy, str) else legacy,
-        groups=ABSENT if entries is None else JsonValue("array", None),
-        group_entries=tuple(entries or ()),
+        "00000000-0000-0000-0000-000000000001",
+        "abcde-12345",
+        IMPORTED,
+        *custom_fields,
+        *date,
+        1,
+        *groups,
+        [[*entry, *identifier] for entry, identifier in entries or ()],
     )
     return row._replace(**changed)
 
 
-def community(group="1000610", **changed) -> CommunityRow:
+def community(group="1000610", custom_fields=OF_AN_OBJECT, **changed) -> CommunityRow:
     row = CommunityRow(
-        id="00000000-0000-0000-0000-00000000000c",
-        label="a-group",
-        created=IMPORTED,
-        custom_fields=JsonValue("object", None),
-        group_id=string(group) if isinstance(group, str) else group,
+        "00000000-0000-0000-0000-00000000000c",
+        "a-group",
+        IMPORTED,
+        *custom_fields,
+        *(string(group) if isinstance(group, str) else group),
     )
     return row._replace(**changed)
 
@@ -97,7 +117,7 @@ def oldest_at(instant: datetime) -> Oldest:
 )
 def test_read_date_of_another_type(value):
     with pytest.raises(LegacyDateError) as caught:
-        read_date(value, NOW)
+        read_date(*value, EARLIEST, NOW)
 
     assert caught.value.reason == "not_a_string"
 
@@ -105,13 +125,13 @@ def test_read_date_of_another_type(value):
 @pytest.mark.parametrize("text", ["", None])
 def test_read_date_of_empty_string(text):
     with pytest.raises(LegacyDateError) as caught:
-        read_date(JsonValue("string", text), NOW)
+        read_date("string", text, EARLIEST, NOW)
 
     assert caught.value.reason == "empty"
 
 
 def test_read_date_of_this_very_instant():
-    assert read_date(string("2026-01-31T12:00:00Z"), NOW) == NOW
+    assert read_date("string", "2026-01-31T12:00:00Z", EARLIEST, NOW) == NOW
 
 
 @pytest.mark.parametrize(
@@ -119,16 +139,34 @@ def test_read_date_of_this_very_instant():
 )
 def test_read_date_in_the_future(text):
     with pytest.raises(LegacyDateError) as caught:
-        read_date(string(text), NOW)
+        read_date("string", text, EARLIEST, NOW)
 
     assert caught.value.reason == "in_future"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_accepted"),
+    [
+        ("1979-12-31T23:59:59.999999Z", False),
+        ("1980-01-01T00:00:00Z", True),
+        ("1970-01-01T00:00:00Z", False),
+        ("0001-01-01T00:00:00Z", False),
+    ],
+)
+def test_read_date_before_the_earliest(text, is_accepted):
+    if is_accepted:
+        assert read_date("string", text, EARLIEST, NOW) == EARLIEST
+        return
+    with pytest.raises(LegacyDateError) as caught:
+        read_date("string", text, EARLIEST, NOW)
+    assert caught.value.reason == "too_early"
 
 
 # --- decide_record -------------------------------------------------------------------
 
 
 def test_decide_record_with_older_date():
-    decision, instant = decide_record(record(), NO_FILTERS, NOW)
+    decision, instant = decide_record(record(), EARLIEST, NOW)
 
     assert decision == Change(
         id="00000000-0000-0000-0000-000000000001",
@@ -143,7 +181,7 @@ def test_decide_record_with_older_date():
 def test_decide_record_with_younger_date():
     row = record(created=datetime(2010, 1, 1, tzinfo=UTC))
 
-    decision, instant = decide_record(row, NO_FILTERS, NOW)
+    decision, instant = decide_record(row, EARLIEST, NOW)
 
     assert isinstance(decision, Change)
     assert decision.new_created == instant == LEGACY
@@ -155,16 +193,16 @@ def test_decide_record_with_younger_date():
 def test_decide_record_with_equal_instant(text):
     row = record(text, created=LEGACY)
 
-    decision, instant = decide_record(row, NO_FILTERS, NOW)
+    decision, instant = decide_record(row, EARLIEST, NOW)
 
-    assert exactly(decision) == (Skip, row.id, row.label)
+    assert exactly(decision) == (Skip, row.id, row.label, "dates already match")
     assert instant == LEGACY
 
 
 def test_decide_record_one_microsecond_apart():
     row = record(created=LEGACY + timedelta(microseconds=1))
 
-    decision, _ = decide_record(row, NO_FILTERS, NOW)
+    decision, _ = decide_record(row, EARLIEST, NOW)
 
     assert isinstance(decision, Change)
 
@@ -173,7 +211,7 @@ def test_decide_record_one_microsecond_apart():
     ("version_index", "is_later"), [(None, False), (0, False), (1, False), (2, True)]
 )
 def test_decide_record_of_a_version(version_index, is_later):
-    decision, _ = decide_record(record(version_index=version_index), NO_FILTERS, NOW)
+    decision, _ = decide_record(record(version_index=version_index), EARLIEST, NOW)
 
     assert isinstance(decision, Change)
     assert decision.is_later_version is is_later
@@ -203,7 +241,7 @@ def test_decide_record_of_a_version(version_index, is_later):
 def test_decide_record_with_refused_date(value, reason, kept):
     row = record(value)
 
-    decision, instant = decide_record(row, NO_FILTERS, NOW)
+    decision, instant = decide_record(row, EARLIEST, NOW)
 
     assert decision == Problem(row.id, row.label, "record", reason, kept)
     assert instant is None
@@ -217,7 +255,7 @@ def test_decide_record_with_refused_date(value, reason, kept):
 def test_decide_record_with_custom_fields_of_another_type(fields):
     row = record(ABSENT, custom_fields=fields)
 
-    assert decide_record(row, NO_FILTERS, NOW) == (
+    assert decide_record(row, EARLIEST, NOW) == (
         Problem(
             row.id, row.label, "record", "custom_fields_not_an_object", fields.text
         ),
@@ -228,28 +266,10 @@ def test_decide_record_with_custom_fields_of_another_type(fields):
 def test_decide_record_with_unreadable_created_still_counts_for_communities():
     row = record(created=None)
 
-    assert decide_record(row, NO_FILTERS, NOW) == (
+    assert decide_record(row, EARLIEST, NOW) == (
         Problem(row.id, row.label, "record", "current_created_unreadable", None),
         LEGACY,
     )
-
-
-def test_decide_record_filtered_out_still_counts_for_communities():
-    row = record()
-    filters = Filters(end_date=date(2000, 1, 1))
-
-    decision, instant = decide_record(row, filters, NOW)
-
-    assert exactly(decision) == (Skip, row.id, row.label)
-    assert instant == LEGACY
-
-
-def test_decide_record_filtered_out_with_refused_date_is_a_problem():
-    filters = Filters(end_date=date(2000, 1, 1))
-
-    decision, _ = decide_record(record("2016-02-29"), filters, NOW)
-
-    assert isinstance(decision, Problem)
 
 
 JSON_TYPES = ["string", "number", "boolean", "null", "array", "object"]
@@ -269,12 +289,9 @@ JSON_VALUES = st.builds(
         created=st.none() | st.datetimes(timezones=st.just(UTC)),
         version_index=st.none() | st.integers(),
     ),
-    filters=st.builds(
-        Filters, st.none() | st.dates(), st.none() | st.dates(), st.booleans()
-    ),
 )
-def test_decide_record_of_any_row_decides_and_never_fails(row, filters):
-    decision, instant = decide_record(row, filters, NOW)
+def test_decide_record_of_any_row_decides_and_never_fails(row):
+    decision, instant = decide_record(row, EARLIEST, NOW)
 
     assert (decision.id, decision.label) == (row.id, row.label)
     if isinstance(decision, Problem):
@@ -284,61 +301,9 @@ def test_decide_record_of_any_row_decides_and_never_fails(row, filters):
         assert instant is not None
 
 
-# --- Filters -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("created", "is_let_through"),
-    [
-        ("2024-04-30T23:59:59.999999", False),
-        ("2024-05-01T00:00:00", True),
-        ("2024-05-02T12:00:00", True),
-        ("2024-05-03T23:59:59.999999", True),
-        ("2024-05-04T00:00:00", False),
-    ],
-)
-def test_filters_with_both_days_included(created, is_let_through):
-    filters = Filters(date(2024, 5, 1), date(2024, 5, 3))
-    row = record(created=datetime.fromisoformat(created).replace(tzinfo=UTC))
-
-    assert filters.let_through(row) is is_let_through
-
-
-@pytest.mark.parametrize(
-    ("filters", "is_let_through"),
-    [
-        (Filters(), True),
-        (Filters(start_date=date(2024, 5, 1)), True),
-        (Filters(start_date=date(2024, 5, 2)), False),
-        (Filters(end_date=date(2024, 5, 1)), True),
-        (Filters(end_date=date(2024, 4, 30)), False),
-        (Filters(date(2024, 5, 1), date(2024, 5, 1)), True),
-        (Filters(date(2024, 5, 2), date(2024, 4, 30)), False),
-    ],
-)
-def test_filters_with_one_day_or_none(filters, is_let_through):
-    assert filters.let_through(record()) is is_let_through
-
-
-@pytest.mark.parametrize(
-    ("version_index", "is_let_through"), [(None, True), (1, True), (2, False)]
-)
-def test_filters_with_first_versions_only(version_index, is_let_through):
-    row = record(version_index=version_index)
-
-    assert Filters(first_versions_only=True).let_through(row) is is_let_through
-    assert Filters().let_through(row) is True
-
-
-def test_filters_with_unreadable_created():
-    filters = Filters(date(2024, 5, 1), date(2024, 5, 3))
-
-    assert filters.let_through(record(created=None)) is True
-
-
 # --- read_groups ---------------------------------------------------------------------
 
-OBJECT = JsonValue("object", None)
+OBJECT = OF_AN_OBJECT
 
 
 def test_read_groups_of_record_without_groups():
@@ -463,7 +428,7 @@ def test_read_groups_with_longest_identifier():
     entries=st.lists(st.tuples(JSON_VALUES, JSON_VALUES | st.just(ABSENT)), max_size=4),
 )
 def test_read_groups_of_any_shape_uses_or_reports_each_entry(groups, entries):
-    row = record(groups=groups, group_entries=tuple(entries))
+    row = record(entries=entries, groups=groups)
 
     identifiers, problems = read_groups(row)
 
@@ -548,6 +513,7 @@ def test_decide_community_with_older_record():
         source_value="the source",
         source_record_id="record id",
         source_record_label="record label",
+        group_id="1000610",
     )
 
 
@@ -566,7 +532,7 @@ def test_decide_community_of_another_group(group):
 
     decision = decide_community(row, {"1000610": oldest_at(LEGACY)})
 
-    assert exactly(decision) == (NoRecords, row.id, row.label)
+    assert exactly(decision) == (NoRecords, row.id, row.label, row.group_text)
 
 
 @pytest.mark.parametrize(
@@ -589,7 +555,9 @@ def test_decide_community_changes_only_to_an_earlier_day(created, is_changed):
         assert isinstance(decision, Change)
         assert decision.new_created == datetime(2016, 2, 29, tzinfo=UTC)
     else:
-        assert exactly(decision) == (Skip, row.id, row.label)
+        is_equal = created == datetime(2016, 2, 29, tzinfo=UTC)
+        reason = "dates already match" if is_equal else "older than its oldest record"
+        assert exactly(decision) == (Skip, row.id, row.label, reason)
 
 
 @pytest.mark.parametrize(
@@ -626,14 +594,19 @@ def test_decide_community_with_unreadable_created():
     row = community(created=None)
 
     assert decide_community(row, {"1000610": oldest_at(LEGACY)}) == Problem(
-        row.id, row.label, "community", "current_created_unreadable", None
+        row.id, row.label, "community", "current_created_unreadable", None, "1000610"
     )
 
 
 def test_decide_community_with_unreadable_created_and_no_records():
     row = community(created=None)
 
-    assert exactly(decide_community(row, {})) == (NoRecords, row.id, row.label)
+    assert exactly(decide_community(row, {})) == (
+        NoRecords,
+        row.id,
+        row.label,
+        "1000610",
+    )
 
 
 # --- escape --------------------------------------------------------------------------

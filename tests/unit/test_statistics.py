@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcworks_migrations.rules import Change, NoRecords, Problem, Skip
-from kcworks_migrations.statistics import Statistics, Tally
+from kcworks_migrations.kinds import COMMUNITY, RECORD
+from kcworks_migrations.ledger.statistics import Progress, Statistics, Tally
+from kcworks_migrations.rules.values import Change, NoRecords, Problem, Skip
 
 unhurried = settings(deadline=None)
 
@@ -18,7 +19,7 @@ INSTANT = datetime(2016, 2, 29, tzinfo=UTC)
 CHANGE = Change("id", "label", INSTANT, INSTANT, "2016-02-29T00:00:00Z")
 LATER_VERSION = CHANGE._replace(is_later_version=True)
 SKIP = Skip("id", "label")
-NO_RECORDS = NoRecords("id", "label")
+NO_RECORDS = NoRecords("id", "label", "1000610")
 PROBLEM = Problem("id", "label", "record", "empty", "")
 DECISIONS = [CHANGE, LATER_VERSION, SKIP, NO_RECORDS, PROBLEM]
 COUNTS = st.integers(0, 10**9)
@@ -35,11 +36,11 @@ STEPS = st.lists(st.lists(st.integers(0, 4)), max_size=5)
 
 @unhurried
 @given(steps=STEPS)
-def test_add_of_any_decisions_adds_up(steps):
+def test_plus_of_any_decisions_adds_up(steps):
     tally = Tally()
     standing: list[int] = []
     for added in steps:
-        tally.add(DECISIONS[number] for number in added)
+        tally = tally.plus(DECISIONS[number] for number in added)
         standing = [*added, *standing]
 
         assert as_counts(tally) == {
@@ -65,10 +66,8 @@ def test_add_of_any_decisions_adds_up(steps):
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_add_of_one_decision_counts_it_under_its_word(decision, word):
-    tally = Tally()
-
-    tally.add([decision])
+def test_plus_of_one_decision_counts_it_under_its_word(decision, word):
+    tally = Tally().plus([decision])
 
     assert as_counts(tally) == {
         **dict.fromkeys(as_counts(Tally()), 0),
@@ -77,39 +76,33 @@ def test_add_of_one_decision_counts_it_under_its_word(decision, word):
     }
 
 
-def test_add_of_later_version_counts_it_as_updated_too():
-    tally = Tally()
-
-    tally.add([CHANGE, LATER_VERSION])
+def test_plus_of_later_version_counts_it_as_updated_too():
+    tally = Tally().plus([CHANGE, LATER_VERSION])
 
     assert (tally.updated, tally.later_versions) == (2, 1)
 
 
-def test_add_takes_a_generator():
-    tally = Tally()
-
-    tally.add(decision for decision in [CHANGE, SKIP])
+def test_plus_takes_a_generator():
+    tally = Tally().plus(decision for decision in [CHANGE, SKIP])
 
     assert tally.total_found == 2
 
 
 def test_of_each_kind_is_a_tally_of_its_own():
-    statistics = Statistics()
+    statistics = Statistics().plus(RECORD, [PROBLEM]).plus(COMMUNITY, [PROBLEM] * 2)
+    statistics = statistics.plus(RECORD, [], group_problems=[PROBLEM] * 3)
 
-    for count, kind in enumerate(("record", "community", "group"), start=1):
-        statistics.of(kind).add([PROBLEM] * count)
-
-    assert statistics.records.errors == 1
-    assert statistics.communities.errors == 2
+    assert statistics.of(RECORD).errors == statistics.records.errors == 1
+    assert statistics.of(COMMUNITY).errors == statistics.communities.errors == 2
     assert statistics.groups.errors == 3
-    with pytest.raises(KeyError):
-        statistics.of("draft")
 
 
-def test_statistics_do_not_share_tallies():
-    Statistics().records.add([CHANGE])
+def test_plus_leaves_the_statistics_as_they_were():
+    before = Statistics()
 
-    assert Statistics().records.total_found == 0
+    before.plus(RECORD, [CHANGE])
+
+    assert before == Statistics()
 
 
 def test_errors_and_updated_are_sums_over_the_kinds():
@@ -156,3 +149,18 @@ def test_as_dict_has_the_words_of_the_design():
         "later_versions": 1,
     }
     assert set(statistics.as_dict()["communities"].values()) == {0}
+
+
+def test_progress_is_never_beyond_the_total():
+    progress = Progress("records", 10).after(7).after(7)
+
+    assert (progress.done, progress.batch) == (10, 2)
+    assert progress.seconds_left == 0
+
+
+def test_progress_of_nothing_knows_no_pace():
+    progress = Progress("records", 10)
+
+    assert progress.rate == 0
+    assert progress.seconds_left is None
+    assert json.loads(json.dumps(progress.as_dict()))["seconds_left"] is None

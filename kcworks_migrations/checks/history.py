@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What was done here before, by Alembic and by runs, and what comes next?"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import text
+
+from .. import locks
+from ..ledger import history, runs, tables
+from ..text import COMMAND, counted, escape
+from .database import ReadOnly
+from .line import Line, fine, stop, warning
+
+UPGRADE = "`invenio alembic upgrade kcworks_migrations@head`"
+UPDATE = f"`{COMMAND} update`"
+
+SELECT_STAMPED = text("SELECT version_num FROM alembic_version")
+
+
+def revision(database: ReadOnly) -> Iterable[Line]:
+    """Tell which of our revisions are stamped; `what_to_do` is the next command."""
+    if not database.has_table("alembic_version"):
+        fact = "The database has no table alembic_version."
+        todo = (
+            "Check that SQLALCHEMY_DATABASE_URI names the instance's database. If so,"
+            " restore that table from a backup: without it Alembic would begin anew."
+        )
+        yield stop("revision", fact, todo)
+        return
+    stamped = database.execute(SELECT_STAMPED).scalars().all()
+    script = current_app.extensions["invenio-db"].alembic.script_directory
+    known = {found.revision for found in script.walk_revisions()}
+    if unknown := [escape(version) for version in stamped if version not in known]:
+        fact = f"No installed module has the stamped revision {', '.join(unknown)}."
+        todo = "Install the release that has it: any `invenio alembic upgrade` fails."
+        yield stop("revision", fact, todo)
+        return
+    yield _state(database, _ours(script), stamped)
+
+
+def _ours(script: Any) -> list[str]:
+    """Give our revisions, the first one first."""
+    ours = []
+    name = "kcworks_migrations@head"
+    while found := name and script.get_revision(name):
+        ours.append(found.revision)
+        name = found.down_revision
+    return ours[::-1]
+
+
+def _state(database: ReadOnly, ours: list[str], stamped: Sequence[str]) -> Line:
+    """Compare what is stamped with the tables and the runs that are there."""
+    # Alembic stamps the last revision alone; the earlier ones are implied.
+    done = next((n for n, id in enumerate(ours, 1) if id in stamped), 0)
+    is_made = tables.TABLES_REVISION in ours[:done]
+    there = [name for name in tables.NAMES if database.has_table(name)]
+    if is_made and len(there) < len(tables.NAMES):
+        lost = ", ".join(name for name in tables.NAMES if name not in there)
+        fact = f"Alembic believes that the tables were made, but {lost} is absent."
+        todo = (
+            "If a backup of the database has it, restore it: nothing else knows the old"
+            f" dates. Otherwise `invenio alembic stamp {tables.ROOT_REVISION}`, then"
+            f" {UPGRADE}."
+        )
+        return stop("revision", fact, todo)
+    if there and not is_made:
+        fact = f"Alembic does not know that {', '.join(there)} exists, and would fail."
+        todo = (
+            "Do not drop it: it may be all that knows old dates. If all three tables"
+            f" are there, `invenio alembic stamp {tables.TABLES_REVISION}`."
+        )
+        return stop("revision", fact, todo)
+    if done < len(ours):
+        which = "Pending, the tables are there" if there else "Pending"
+        return fine("revision", f"{which}: {ours[-1]}.", UPGRADE)
+    if history.has_succeeded(database):
+        return fine("revision", f"Done already: {ours[-1]}.", UPDATE)
+    fact = f"{ours[-1]} is stamped, as in a new database, but no run has succeeded:"
+    return warning("revision", f"{fact} Alembic would do nothing.", UPDATE)
+
+
+def other_runs(database: ReadOnly) -> Iterable[Line]:
+    """Tell whether a run is at work, and which earlier ones did not finish."""
+    if locks.holder(database):
+        todo = f"Wait until it has ended: `{COMMAND} status`."
+        yield stop("run", "Another run is at work.", todo)
+        return
+    if not tables.exist(database):
+        return
+    for last in history.latest_runs(database, 1):
+        if last["action"] == "revert" and last["status"] != runs.SUCCEEDED:
+            fact = f"Run {last['id']} (revert, {last['status']}) did not finish."
+            todo = f"To restore the rest first: `{COMMAND} rollback`."
+            yield warning("run", fact, todo)
+    for run in history.unfinished_runs(database):
+        changes = counted(run.standing, "change")
+        fact = f"Run {run.id} ({run.action}, {run.status}) did not finish; its"
+        todo = "The next run does the rest. To undo what stands:"
+        undo = f"`{COMMAND} rollback --run {run.id}`."
+        yield warning("run", f"{fact} {changes} stand.", f"{todo} {undo}")

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The two statements that write to the instance's tables: change and restoration.
+
+Nothing else in this package writes to a table of the instance.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..database import Database
+from ..errors import LedgerMismatchError
+from ..kinds import Kind
+from ..rules.values import Change
+from .standing import Selection, reachable
+
+# The change and its entry are one statement, so neither can be without the other.
+# A row that somebody holds is left out instead of waited for, and so is a row that is
+# no longer what the decision was made on: whoever calls compares the ids it gets back.
+# Each column comes as one text with a line per row: the driver needs longer to adapt
+# a thousand values one by one than the database to change the rows. `(SELECT ...)`
+# hides the length of the arrays: a planner that knows it reads the whole table for each
+# batch as long as that is not much larger than a hundred batches.
+UPDATE_CREATED_AND_BACK_UP = r"""
+WITH i AS (
+    SELECT * FROM unnest(
+        CAST((SELECT string_to_array(:ids, E'\n')) AS uuid[]),
+        (SELECT string_to_array(:labels, E'\n')),
+        CAST((SELECT string_to_array(:old_created, E'\n')) AS timestamptz[]),
+        CAST((SELECT string_to_array(:new_created, E'\n')) AS timestamptz[]),
+        (SELECT string_to_array(:source_values, E'\n')),
+        CAST((SELECT string_to_array(:source_record_ids, E'\n')) AS uuid[]),
+        (SELECT string_to_array(:source_record_labels, E'\n'))
+    ) AS i(id, label, old_created, new_created,
+           source_value, source_record_id, source_record_label)
+), free AS (
+    SELECT i.* FROM {table} AS t JOIN i ON i.id = t.id
+    WHERE t.created = (i.old_created{convert}) FOR NO KEY UPDATE OF t SKIP LOCKED
+), changed AS (
+    UPDATE {table} AS t SET created = (i.new_created{convert}) FROM free AS i
+    WHERE t.id = i.id AND t.created = (i.old_created{convert}) RETURNING i.*
+)
+INSERT INTO kcworks_created_dates_backup
+    (run_id, kind, entity_id, label, old_created, new_created,
+     source_value, source_record_id, source_record_label, changed_at)
+SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
+       i.source_value, i.source_record_id, i.source_record_label, clock_timestamp()
+FROM changed AS i ORDER BY i.id
+RETURNING entity_id::text
+"""
+
+# Restored is only what still has the value that the migration gave it. A row that
+# somebody holds keeps its entry open; one that is gone or was changed closes it.
+RESTORE_CREATED = """
+WITH i AS (
+    SELECT b.id AS entry_id, b.entity_id AS id, b.old_created, b.new_created, b.label
+    FROM kcworks_created_dates_backup AS b
+    WHERE b.id = ANY(CAST(:entry_ids AS bigint[])) AND b.outcome IS NULL
+), free AS (
+    SELECT t.id, (t.created{convert}) AS created FROM {table} AS t JOIN i ON i.id = t.id
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), restored AS (
+    UPDATE {table} AS t SET created = (i.old_created{convert})
+    FROM i JOIN free ON free.id = i.id
+    WHERE t.id = i.id AND t.created = (i.new_created{convert}) RETURNING t.id
+), outcomes AS (
+    SELECT i.*, free.created AS present_created, CASE
+        WHEN restored.id IS NOT NULL THEN 'restored'
+        WHEN free.id IS NOT NULL THEN 'changed_since'
+        WHEN NOT EXISTS (SELECT FROM {table} AS t WHERE t.id = i.id) THEN 'deleted'
+        END AS outcome
+    FROM i LEFT JOIN free ON free.id = i.id LEFT JOIN restored ON restored.id = i.id
+), closed AS (
+    UPDATE kcworks_created_dates_backup AS b
+    SET outcome = o.outcome,
+        restored_at = CASE WHEN o.outcome = 'restored' THEN clock_timestamp() END,
+        queued_at = CASE WHEN o.outcome <> 'restored' THEN b.queued_at END
+    FROM outcomes AS o WHERE b.id = o.entry_id AND o.outcome IS NOT NULL
+)
+SELECT id::text, label, old_created, new_created, present_created::text, outcome
+FROM outcomes ORDER BY entry_id
+"""
+
+
+class Restoration(NamedTuple):
+    """What became of one entry that was to be restored; no outcome: it is locked."""
+
+    id: str
+    label: str
+    old_created: Any
+    new_created: Any
+    present_created: str | None
+    outcome: str | None
+    """``restored``, ``changed_since`` or ``deleted``."""
+
+
+def write(
+    database: Database, run_id: int, kind: Kind, changes: Sequence[Change]
+) -> set[str]:
+    """Change `created` of the rows and make an entry for each, in one statement.
+
+    Args:
+        database: The connection, in the transaction of the batch.
+        run_id: The run.
+        kind: Records or communities.
+        changes: The changes; the old value of each guards it.
+
+    Returns:
+        The ids of the rows that were changed. The others are locked, gone, or no
+        longer what they were when the decision was made.
+
+    Raises:
+        LedgerMismatchError: Other rows than asked for were written.
+    """
+    if not changes:
+        return set()
+    written = database.execute_on(
+        kind,
+        UPDATE_CREATED_AND_BACK_UP,
+        run_id=run_id,
+        kind=kind.name,
+        ids="\n".join([c.id for c in changes]),
+        labels="\n".join([c.label for c in changes]),
+        old_created="\n".join([c.old_created.isoformat() for c in changes]),
+        new_created="\n".join([c.new_created.isoformat() for c in changes]),
+        source_values="\n".join([c.source_value for c in changes]),
+        source_record_ids=_lines([c.source_record_id for c in changes]),
+        source_record_labels=_lines([c.source_record_label for c in changes]),
+    )
+    ids = {row[0] for row in written.fetchall()}
+    if not ids <= {c.id for c in changes}:
+        raise LedgerMismatchError(len(changes), len(ids))
+    return ids
+
+
+def _lines(values: list[str | None]) -> str | None:
+    """Join values that all changes of a batch have, or none of them."""
+    return None if values[0] is None else "\n".join([value or "" for value in values])
+
+
+def restore(
+    database: Database,
+    selection: Selection,
+    kind: Kind,
+    before: int | None,
+    limit: int,
+) -> tuple[list[Restoration], int | None]:
+    """Restore the next changes that stand, newest first, and close their entries.
+
+    Args:
+        database: The connection, in the transaction of the batch.
+        selection: Which changes.
+        kind: Records or communities.
+        before: The entry below which to go on; none to begin.
+        limit: The most entries to restore.
+
+    Returns:
+        What became of each entry, and the lowest entry; no entries at the end.
+
+    Raises:
+        LedgerMismatchError: Not every entry came back.
+    """
+    entry_ids = reachable(database, selection, kind, before, limit)
+    if not entry_ids:
+        return [], before
+    rows = database.execute_on(kind, RESTORE_CREATED, entry_ids=entry_ids)
+    restorations = [Restoration(*row) for row in rows]
+    if len(restorations) != len(entry_ids):
+        raise LedgerMismatchError(len(entry_ids), len(restorations))
+    return restorations, entry_ids[-1]

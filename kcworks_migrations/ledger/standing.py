@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Which changes stand, and which of them can be restored now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from ..database import Database
+from ..kinds import RECORD, Kind
+
+# An entry that a later one built on is out of reach until that one is restored: before
+# it, it would be found changed, and the first value be lost. The entries' numbers tell
+# the order, not the runs'.
+_LATER = """
+    SELECT FROM kcworks_created_dates_backup AS later
+    WHERE later.entity_id = b.entity_id AND later.kind = b.kind
+      AND later.id > b.id AND later.outcome IS NULL
+"""
+_NAMED = """
+  AND (CAST(:names AS text[]) IS NULL OR b.label = ANY(CAST(:names AS text[]))
+       OR b.entity_id::text = ANY(CAST(:names AS text[])))
+"""
+_REACHABLE = f"""
+    FROM kcworks_created_dates_backup AS b
+    WHERE b.kind = :kind AND b.outcome IS NULL
+      AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id)
+      AND NOT EXISTS ({_LATER}) {_NAMED}
+"""
+SELECT_REACHABLE = text(
+    f"SELECT b.id {_REACHABLE}"
+    " AND (CAST(:before AS bigint) IS NULL OR b.id < :before)"
+    " ORDER BY b.id DESC LIMIT :limit"
+)
+COUNT_REACHABLE = text(f"SELECT count(*) {_REACHABLE}")
+COUNT_STANDING = text(
+    "SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE b.outcome IS NULL"
+    " AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)"
+    f" AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id) {_NAMED}"
+)
+# Rows of a run that later runs changed again, by the latest of these.
+SELECT_LATER_RUNS = text(
+    "SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b"
+    " JOIN kcworks_created_dates_backup AS later"
+    " ON later.entity_id = b.entity_id AND later.kind = b.kind"
+    " AND later.id > b.id AND later.outcome IS NULL"
+    f" WHERE b.run_id = :run_id AND b.kind = :kind AND b.outcome IS NULL {_NAMED}"
+    " GROUP BY later.run_id ORDER BY later.run_id DESC"
+)
+
+SELECT_IDS_OF_RUN = text(
+    "SELECT b.entity_id::text FROM kcworks_created_dates_backup AS b"
+    " WHERE b.run_id = :run_id AND b.kind = :kind"
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which changes are restored: all, or those of a run or of some rows."""
+
+    run_id: int | None = None
+    records: tuple[str, ...] = ()
+    """PIDs or UUIDs."""
+    communities: tuple[str, ...] = ()
+    """Slugs or UUIDs."""
+
+    def kept(self) -> dict[str, Any]:
+        """Give what the run row keeps; nothing for all."""
+        kept = {"run": self.run_id, "records": self.records}
+        kept["communities"] = self.communities
+        return {name: value for name, value in kept.items() if value}
+
+    def names(self, kind: Kind) -> list[str] | None:
+        """Give the names of the rows of a kind; none for all of them."""
+        if not (self.records or self.communities):
+            return None
+        return list(self.records if kind is RECORD else self.communities)
+
+
+def reachable(
+    database: Database, selection: Selection, kind: Kind, before: int | None, limit: int
+) -> list[int]:
+    """Give the next entries that can be restored, the newest first.
+
+    Args:
+        database: The connection.
+        selection: Which changes.
+        kind: Records or communities.
+        before: The entry below which to go on; none to begin.
+        limit: The most entries to give.
+
+    Returns:
+        Their numbers.
+    """
+    found = database.execute(
+        SELECT_REACHABLE,
+        run_id=selection.run_id,
+        kind=kind.name,
+        before=before,
+        limit=limit,
+        names=selection.names(kind),
+    )
+    return list(found.scalars())
+
+
+def count_reachable(database: Database, selection: Selection, kind: Kind) -> int:
+    """Count the selected changes that stand and that no later run built on."""
+    return database.execute(
+        COUNT_REACHABLE,
+        run_id=selection.run_id,
+        kind=kind.name,
+        names=selection.names(kind),
+    ).scalar_one()
+
+
+def count_standing(
+    database: Database,
+    kind: Kind | None = None,
+    names: list[str] | None = None,
+    run_id: int | None = None,
+) -> int:
+    """Count the changes that stand: neither restored nor found out of reach.
+
+    Args:
+        database: The connection.
+        kind: Records or communities; none for both.
+        names: Only those of the rows with these names or UUIDs.
+        run_id: Only those of this run.
+
+    Returns:
+        How many.
+    """
+    values = {"kind": kind and kind.name, "names": names, "run_id": run_id}
+    return database.execute(COUNT_STANDING, **values).scalar_one()
+
+
+def later_runs(
+    database: Database, selection: Selection, kinds: Sequence[Kind]
+) -> dict[int, int]:
+    """Find the runs that changed rows of a run again, and whose changes stand.
+
+    Args:
+        database: The connection.
+        selection: The earlier run, and perhaps some of its rows.
+        kinds: Records, communities or both.
+
+    Returns:
+        How many rows, by the later run.
+    """
+    found: dict[int, int] = {}
+    for kind in kinds:
+        for later in database.execute(
+            SELECT_LATER_RUNS,
+            run_id=selection.run_id,
+            kind=kind.name,
+            names=selection.names(kind),
+        ):
+            found[later.run_id] = found.get(later.run_id, 0) + later.rows
+    return found
+
+
+def ids_of_run(database: Database, run_id: int, kind: Kind) -> set[str]:
+    """Give the UUIDs of the rows of a kind that a run has changed."""
+    found = database.execute(SELECT_IDS_OF_RUN, run_id=run_id, kind=kind.name)
+    return set(found.scalars())

@@ -1,0 +1,211 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The public functions: `apply`, `revert` and `preview`.
+
+`apply` changes the dates, `revert` restores the old ones, `preview` tells what `apply`
+would do. All of them need the context of the instance's application. One record and
+one community, and nothing else::
+
+    from flask import current_app
+    from invenio_db import db
+    from kcworks_migrations.config import options_from
+    from kcworks_migrations.migration import Selection, apply, preview, revert
+
+    only = ["5f5st-kvr34", "medieval-studies"]
+    what, how = options_from(current_app.config, only=only)
+    print(preview(db.engine, what).statistics)
+    summary = apply(db.engine, what=what, reason="asked for by the curators")
+    revert(db.engine, selection=Selection(run_id=summary.run_id))
+
+`apply` and `revert` hold the lock of this package, work in short transactions, and may
+be killed at any moment: the same call does the rest.
+"""
+
+from typing import TYPE_CHECKING
+
+from flask import current_app
+from sqlalchemy.engine import Engine
+
+from ..config import How, What, options_from, reason_in_environment
+from ..database import Database, opened
+from ..errors import RunFailedError
+from ..interrupt import interrupt
+from ..ledger import runs
+from ..ledger.runs import Run
+from ..ledger.standing import Selection
+from ..report.reporter import Reporter
+from ..report.summary import PROBLEMS_SHOWN, Summary
+from ..text import counted
+from .decisions import check_names
+from .downgrade import Downgrade, check_selection
+from .preview import Preview
+from .run import working
+from .upgrade import Upgrade
+from .work import Queue, Work
+
+if TYPE_CHECKING:
+    from ..index.health import Gate
+
+
+def apply(
+    engine: Engine,
+    origin: str = "python",
+    what: What | None = None,
+    how: How | None = None,
+    reporter: Reporter | None = None,
+    task_id: str | None = None,
+    reason: str | None = None,
+    is_queued: bool = True,
+) -> Summary:
+    """Set `created` of records and communities to their true dates, and reindex them.
+
+    Args:
+        engine: The engine of the instance's database.
+        origin: Who asks: ``alembic``, ``cli``, ``celery`` or ``python``.
+        what: What to do; by default what the settings say.
+        how: How to do it; by default what the settings say.
+        reporter: Who is told; by default the terminal.
+        task_id: The Celery task that calls, if one does.
+        reason: Why, for the run row; from Alembic, what the environment says.
+        is_queued: Whether to queue the reindexing; otherwise it stays pending.
+
+    Returns:
+        What was done, already printed.
+
+    Raises:
+        RefusedError: A setting or the database can't be used; nothing was changed.
+        RunInProgressError: Another run is at work; nothing was changed.
+        RunFailedError: The database failed; the same call does the rest.
+        RunStoppedError: Somebody asked to stop; the same call does the rest.
+    """
+    settings = options_from(current_app.config)
+    what, how = what or settings[0], how or settings[1]
+    reporter = reporter or Reporter(how.verbose)
+    reason = reason or reason_in_environment(origin)
+
+    def begin(database: Database) -> Run:
+        check_names(database, what)
+        kept = what.kept()
+        return runs.begin(database, "apply", origin, kept, reason, task_id)
+
+    with working(engine, how, reporter, origin, begin) as work:
+        gate = _gate(work)
+        Upgrade(work, what).do()
+        work.finish(_queue(gate) if is_queued else None)
+    return work.summary
+
+
+def revert(
+    engine: Engine,
+    origin: str = "python",
+    selection: Selection | None = None,
+    reporter: Reporter | None = None,
+    reason: str | None = None,
+    is_queued: bool = True,
+) -> Summary:
+    """Restore every `created` that still is what the migration made it.
+
+    Newest change first. Rows that somebody changed since are left alone and become
+    problems; rows that are gone are counted as skipped.
+
+    Args:
+        engine: The engine of the instance's database.
+        origin: Who asks: ``alembic``, ``cli``, ``celery`` or ``python``.
+        selection: Which changes; by default all.
+        reporter: Who is told; by default the terminal.
+        reason: Why, for the run row; from Alembic, what the environment says.
+        is_queued: Whether to queue the reindexing; otherwise it stays pending.
+
+    Returns:
+        What was done, already printed.
+
+    Raises:
+        RefusedError: A setting or the database can't be used, or later runs changed
+            rows of the run again; nothing was changed.
+        RunInProgressError: Another run is at work; nothing was changed.
+        RunFailedError: The database failed, or rows were locked all the time; the
+            same call does the rest.
+        RunStoppedError: Somebody asked to stop; the same call does the rest.
+    """
+    _, how = options_from(current_app.config)
+    reporter = reporter or Reporter(how.verbose)
+    selection = selection or Selection()
+    reason = reason or reason_in_environment(origin)
+
+    def begin(database: Database) -> Run:
+        check_selection(database, selection)
+        return runs.begin(database, "revert", origin, selection.kept(), reason)
+
+    with working(engine, how, reporter, origin, begin) as work:
+        gate = _gate(work)
+        if left := Downgrade(work, selection).do():
+            rows = counted(left, "row")
+            fact = f"{rows} stayed locked by another session at every attempt."
+            raise RunFailedError(work.run.id, fact)
+        work.finish(_queue(gate) if is_queued else None)
+    return work.summary
+
+
+def preview(
+    engine: Engine,
+    what: What | None = None,
+    how: How | None = None,
+    reporter: Reporter | None = None,
+    problems_kept: int = PROBLEMS_SHOWN,
+) -> Summary:
+    """Tell what `apply` would do; nothing is locked, and no row is written.
+
+    Needs no table of this package.
+
+    Args:
+        engine: The engine of the instance's database.
+        what: What to do; by default what the settings say.
+        how: How to do it; by default what the settings say.
+        reporter: Who is told; by default the terminal.
+        problems_kept: The most problems to give back.
+
+    Returns:
+        What would be done, already printed.
+
+    Raises:
+        RefusedError: A setting or the database can't be used.
+        RunStoppedError: Somebody asked to stop.
+        ServiceFailedError: The database failed.
+    """
+    from ..index.outbox import count_documents
+
+    settings = options_from(current_app.config)
+    what, how = what or settings[0], how or settings[1]
+    reporter = reporter or Reporter(how.verbose, prefix="[DRY RUN] ")
+    with opened(engine, how.lock_timeout_seconds) as database, interrupt() as asked:
+        work = Preview(database, what, how, reporter, problems_kept)
+        summary = work.do(count_documents, asked.check)
+    reporter.ended(summary)
+    reporter.end(summary)
+    return summary
+
+
+# What changes dates is importable without OpenSearch and the broker, so the index is
+# imported only here, where a run is put together.
+
+
+def _gate(work: Work) -> "Gate":
+    """Give the gate of OpenSearch; let it stand between two batches if that is set."""
+    from ..index.health import Gate
+
+    gate = Gate(work.how, work.reporter, work.database.check_stop)
+    check_stop = work.between
+
+    def between() -> None:
+        check_stop()
+        gate.check_database()
+
+    if work.how.health_gates_database:
+        work.between = between
+    return gate
+
+
+def _queue(gate: "Gate") -> Queue:
+    from ..index.outbox import dispatch
+
+    return lambda database, advance: dispatch(database, gate, advance)

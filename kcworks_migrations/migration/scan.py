@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Reads the rows that have a legacy field, in keyset pages, as frozen values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import What
+from ..database import Database
+from ..kinds import COMMUNITY, RECORD, Kind
+from ..rules.values import CommunityRow, RecordRow
+from ..text import escape
+
+Row = RecordRow | CommunityRow
+
+LABEL_LIMIT = 255
+"""Characters that are kept of a PID or a slug."""
+
+# A document is stored out of line: `#> '{}'`, the whole of it, fetches and decompresses
+# it once for each row, and `OFFSET 0` keeps the planner from repeating that for each
+# place that uses it.
+_FROM_WITH_FIELD = """
+FROM {table} AS t
+CROSS JOIN LATERAL (SELECT t.json #> '{{}}' AS json OFFSET 0) AS d
+CROSS JOIN LATERAL (SELECT d.json->'custom_fields' AS v OFFSET 0) AS f
+WHERE (jsonb_typeof(f.v) = 'object' AND f.v ? :field
+       OR jsonb_typeof(f.v) NOT IN ('object', 'null'))
+"""
+COUNT_WITH_FIELD = "SELECT count(*)" + _FROM_WITH_FIELD
+
+_COMMON_COLUMNS = """
+SELECT t.id::text, coalesce(nullif(left(%s, 255), ''), t.id::text), {created},
+    jsonb_typeof(f.v), CASE WHEN jsonb_typeof(f.v) <> 'object'
+                            THEN left(f.v::text, 501) END,
+    jsonb_typeof(f.v->:field), left(f.v->>:field, 501)
+"""
+# Of the groups only what the rules look at travels: the type of each entry, and the
+# type and text of its identifier.
+_RECORD_COLUMNS = """
+    , t."index", jsonb_typeof(f.v->:groups_field),
+    CASE WHEN jsonb_typeof(f.v->:groups_field) <> 'array'
+         THEN left(f.v->>:groups_field, 501) END,
+    CASE WHEN jsonb_typeof(f.v->:groups_field) = 'array' THEN (
+        SELECT array_agg(ARRAY[
+            jsonb_typeof(e),
+            CASE WHEN (jsonb_typeof(e->'group_identifier') <> 'null') IS NOT TRUE
+                 THEN left(e::text, 501) END,
+            jsonb_typeof(e->'group_identifier'),
+            left(e->>'group_identifier', 501)])
+        FROM jsonb_array_elements(f.v->:groups_field) AS e) END
+"""
+SELECT_WITH_FIELD = {
+    RECORD: _COMMON_COLUMNS % "d.json->>'id'" + _RECORD_COLUMNS + _FROM_WITH_FIELD,
+    COMMUNITY: _COMMON_COLUMNS % "t.slug" + _FROM_WITH_FIELD,
+}
+"""In the order of `RecordRow` and `CommunityRow`."""
+
+# Keyset pages: each is a short query of its own on the primary key.
+NEXT_PAGE = (
+    " AND (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid))"
+    " ORDER BY t.id LIMIT :limit"
+)
+BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
+
+
+class Scan:
+    """The rows of one kind that have the legacy field of that kind."""
+
+    def __init__(self, database: Database, what: What, kind: Kind) -> None:
+        """Keep where to read and which fields.
+
+        Args:
+            database: A connection; each call works in the present transaction.
+            what: Has the names of the fields.
+            kind: Records or communities.
+        """
+        self._database = database
+        self._kind = kind
+        self._fields = (
+            {"field": what.record_date_field, "groups_field": what.record_groups_field}
+            if kind is RECORD
+            else {"field": what.community_group_field}
+        )
+
+    def count(self) -> int:
+        """Count the rows."""
+        field = self._fields["field"]
+        counted = self._database.execute_on(self._kind, COUNT_WITH_FIELD, field=field)
+        return counted.scalar_one()
+
+    def page(self, after: str | None, limit: int) -> list[Row]:
+        """Read the next rows.
+
+        Args:
+            after: The last primary key that was read; none to begin.
+            limit: The most rows to read.
+
+        Returns:
+            The rows by ascending primary key; none at the end of the table.
+        """
+        return self._read(NEXT_PAGE, after=after, limit=limit)
+
+    def by_ids(self, ids: Sequence[str]) -> list[Row]:
+        """Read the rows with these primary keys that still have the field."""
+        return self._read(BY_IDS, ids=list(ids))
+
+    def _read(self, which: str, **values: Any) -> list[Row]:
+        query = SELECT_WITH_FIELD[self._kind] + which
+        rows = self._database.execute_on(self._kind, query, **self._fields, **values)
+        make: Any = RecordRow if self._kind is RECORD else CommunityRow
+        return [
+            make(id, escape(label, LABEL_LIMIT), *rest)
+            for id, label, *rest in rows.fetchall()
+        ]

@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""The way forward: decides and writes batch by batch, records before communities."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from ..database import PAUSES_SECONDS
+from ..interrupt import pause, tries
+from ..kinds import RECORD, Kind
+from ..ledger import entries, problems, runs
+from ..ledger.runs import Run
+from ..options import What
+from ..report.summary import result_line
+from ..rules.values import Change, Decision, Problem, Skip
+from .decisions import Decisions, Page
+from .work import Work
+
+
+class Upgrade:
+    """Changes the rows of one kind after the other."""
+
+    def __init__(self, work: Work, what: What) -> None:
+        """Keep what the work needs, and what to do."""
+        self._work = work
+        self._database = work.database
+        self._what = what
+        self._decisions = Decisions(work.database, what)
+        self._already: dict[Kind, int] = {}
+
+    def do(self) -> None:
+        """Change every row that was asked for.
+
+        Raises:
+            RunStoppedError: Somebody asked to stop.
+        """
+        if RECORD not in self._what.kinds:
+            size = self._work.how.batch_size
+            self._decisions.read_oldest(size, self._database.check_stop)
+        for kind in self._what.kinds:
+            self._do_kind(kind)
+
+    def _do_kind(self, kind: Kind) -> None:
+        work, reporter = self._work, self._work.reporter
+        reporter.line(f"Updating {kind} created dates...")
+        total = self._decisions.count(kind)
+        reporter.line(f"Found {total} {kind.plural} with a legacy field")
+        self._already[kind] = self._database.transaction(
+            runs.changed_by_task, self._database, work.run, kind.name
+        )
+        cursor: str | None = None
+
+        def read() -> Page:
+            size = work.size.rows
+            return self._decisions.page(kind, cursor, size, self._updated(kind))
+
+        with reporter.phase(work.begin_phase(kind.plural, total)):
+            while (page := self.batch(kind, read)).cursor is not None:
+                cursor = page.cursor
+                work.between()
+                if any(isinstance(d, Change) for d in page.decisions):
+                    pause(work.how.delay, self._database.check_stop)
+        self.retry_locked(kind)
+        reporter.line(result_line(kind, work.run.statistics.of(kind)))
+
+    def _updated(self, kind: Kind) -> int:
+        """Count what the limit counts: this run's rows, and this task's before it."""
+        updated = self._work.run.statistics.of(kind).updated
+        return updated + self._already.get(kind, 0)
+
+    def batch(self, kind: Kind, read: Callable[[], Page]) -> Page:
+        """Decide and write the next batch.
+
+        Args:
+            kind: Records or communities.
+            read: Gives the decisions, in the transaction.
+
+        Returns:
+            The decisions as they came out; without a cursor when there was no row.
+
+        Raises:
+            RunStoppedError: The command `stop` asked for it; the batch is committed.
+        """
+        if self._work.run.progress is not None:
+            self._work.reporter.batch(self._work.run.progress, self._work.size.rows)
+        return self._work.batch(
+            lambda run: self._write(kind, read(), run),
+            partial(self._tell, kind),
+        )
+
+    def _tell(self, kind: Kind, page: Page, is_last: bool = False) -> None:
+        """Tell the decisions of a committed page; let its records count.
+
+        Those that were locked count when they are decided again, or at the last try.
+        """
+        self._work.reporter.decisions(kind, page.decisions)
+        locked = {
+            d.id
+            for d in page.decisions
+            if isinstance(d, Problem) and d.reason == "locked"
+        }
+        self._decisions.note(page, () if is_last else locked)
+
+    def _write(self, kind: Kind, page: Page, run: Run) -> Page:
+        """Write a page, and count it in the run.
+
+        Returns:
+            The page, with a problem for each change whose row was locked or had
+            changed.
+        """
+        changes = [d for d in page.decisions if isinstance(d, Change)]
+        written = entries.write(self._database, run.id, kind, changes)
+        decisions: list[Decision] = page.decisions
+        if len(written) < len(changes):
+            decisions = [
+                Problem(d.id, d.label, kind.name, "locked", None, d.group_id)
+                if isinstance(d, Change) and d.id not in written
+                else d
+                for d in decisions
+            ]
+        found = [d for d in decisions if isinstance(d, Problem)]
+        problems.write(self._database, run.id, [*found, *page.group_problems])
+        run.statistics = run.statistics.plus(kind, decisions, page.group_problems)
+        if run.progress is not None and page.cursor is not None:
+            run.progress = run.progress.after(len(decisions))
+        return page._replace(decisions=decisions)
+
+    def retry_locked(self, kind: Kind) -> None:
+        """Come back to the rows that were locked, with growing pauses."""
+        size = self._work.how.batch_size
+        for is_last in tries(PAUSES_SECONDS, self._database.check_stop):
+            after: str | None = None
+            while ids := self._database.transaction(
+                problems.locked_ids,
+                self._database,
+                self._work.run.id,
+                kind,
+                after,
+                size,
+            ):
+                self._work.batch(
+                    partial(self._retry, kind, ids),
+                    partial(self._tell, kind, is_last=is_last),
+                )
+                after = ids[-1]
+            if after is None or is_last:
+                return
+
+    def _retry(self, kind: Kind, ids: Sequence[str], run: Run) -> Page:
+        """Decide and write rows again that were problems so far."""
+        problems.delete_locked(self._database, run.id, kind, ids)
+        tally = run.statistics.of(kind)
+        tally = replace(tally, errors=tally.errors - len(ids))
+        run.statistics = replace(run.statistics, **{kind.plural: tally})
+        page = self._decisions.of(kind, ids, self._updated(kind))
+        present = {d.id for d in page.decisions}
+        gone = [Skip(id, id, "gone") for id in ids if id not in present]
+        # Its groups were counted and told the first time.
+        page = page._replace(
+            cursor=None, decisions=[*page.decisions, *gone], group_problems=[]
+        )
+        return self._write(kind, page, run)

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What happens to a record and to a community."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ..text import VALUE_LIMIT, escape
+from .dates import LegacyDateError, floor_to_day, parse_legacy_date
+from .values import (
+    Change,
+    CommunityRow,
+    Decision,
+    NoRecords,
+    Oldest,
+    Problem,
+    RecordRow,
+    Skip,
+)
+
+
+def read_date(
+    type: str | None, text: str | None, earliest: datetime, now: datetime
+) -> datetime:
+    """Read the legacy date of a record.
+
+    Args:
+        type: The JSON type of the custom field.
+        text: Its text.
+        earliest: The first instant that is accepted, aware.
+        now: The present, aware: a later date is refused.
+
+    Returns:
+        The instant, aware, in UTC.
+
+    Raises:
+        LegacyDateError: The value is no acceptable date.
+    """
+    if type != "string":
+        raise LegacyDateError("not_a_string")
+    instant = parse_legacy_date(text or "")
+    if instant > now:
+        raise LegacyDateError("in_future")
+    if instant < earliest:
+        raise LegacyDateError("too_early")
+    return instant
+
+
+def decide_record(
+    row: RecordRow, earliest: datetime, now: datetime
+) -> tuple[Decision, datetime | None]:
+    """Decide what happens to a record.
+
+    Args:
+        row: The record as it stands in the database.
+        earliest: The first instant that is accepted, aware.
+        now: The present, aware.
+
+    Returns:
+        The decision, and the valid legacy date of the record if it has one.
+    """
+    if row.date_type is None:
+        problem = "custom_fields_not_an_object"
+        return _problem(row, "record", problem, row.fields_text), None
+    try:
+        instant = read_date(row.date_type, row.date_text, earliest, now)
+    except LegacyDateError as error:
+        return _problem(row, "record", error.reason, row.date_text), None
+    if row.created is None:
+        return _problem(row, "record", "current_created_unreadable"), instant
+    if instant == row.created:
+        return Skip(row.id, row.label), instant
+    change = Change(
+        row.id,
+        row.label,
+        row.created,
+        instant,
+        row.date_text or "",
+        is_later_version=(row.version_index or 1) > 1,
+    )
+    return change, instant
+
+
+def read_groups(row: RecordRow) -> tuple[set[str], list[Problem]]:
+    """Read the groups to which a record was deposited.
+
+    Args:
+        row: The record as it stands in the database.
+
+    Returns:
+        The trimmed identifiers, and a problem for each entry that has no usable one.
+    """
+    if row.groups_type is None:
+        return set(), []
+    if row.groups_type != "array":
+        return set(), [_problem(row, "group", "groups_not_a_list", row.groups_text)]
+    identifiers, problems = set(), []
+    for entry_type, entry_text, type, text in row.group_entries or ():
+        reason = _group_entry_reason(entry_type, type, text)
+        if reason is None:
+            identifiers.add((text or "").strip())
+        else:
+            value = entry_text if type in (None, "null") else text
+            problems.append(_problem(row, "group", reason, value))
+    return identifiers, problems
+
+
+def _group_entry_reason(
+    entry_type: str | None, type: str | None, text: str | None
+) -> str | None:
+    if entry_type != "object":
+        return "group_not_an_object"
+    if type in (None, "null"):
+        return "group_identifier_missing"
+    if type != "string":
+        return "group_identifier_not_a_string"
+    return _identifier_reason(text or "")
+
+
+def _identifier_reason(text: str) -> str | None:
+    """Refuse an identifier that is blank, or was cut by the query."""
+    if len(text) > VALUE_LIMIT:
+        return "value_too_long"
+    return None if text.strip() else "group_identifier_empty"
+
+
+def note_oldest(
+    oldest: dict[str, Oldest], row: RecordRow, instant: datetime, groups: Iterable[str]
+) -> None:
+    """Keep the record for each of its groups in which it is the oldest so far.
+
+    Of records with the same date the one with the smallest id is kept, so that the
+    outcome does not depend on the order of reading.
+
+    Args:
+        oldest: The oldest record by group identifier; changed in place.
+        row: The record.
+        instant: Its valid legacy date, aware, in UTC.
+        groups: The identifiers of its groups.
+    """
+    for group in groups:
+        known = oldest.get(group)
+        if known is None or (instant, row.id) < (known.instant, known.record_id):
+            oldest[group] = Oldest(instant, row.date_text or "", row.id, row.label)
+
+
+def decide_community(row: CommunityRow, oldest: dict[str, Oldest]) -> Decision:
+    """Decide what happens to a community.
+
+    Args:
+        row: The community as it stands in the database.
+        oldest: The oldest record by group identifier.
+
+    Returns:
+        The decision: a change only to an earlier day than the present ``created``.
+    """
+    if row.group_type is None:
+        problem = "custom_fields_not_an_object"
+        return _problem(row, "community", problem, row.fields_text)
+    if row.group_type != "string":
+        return _problem(row, "community", "not_a_string", row.group_text)
+    text = row.group_text or ""
+    reason = _identifier_reason(text)
+    if reason is not None:
+        return _problem(row, "community", reason, text)
+    group_id = escape(text.strip())
+    found = oldest.get(text.strip())
+    if found is None:
+        return NoRecords(row.id, row.label, group_id)
+    if row.created is None:
+        reason = "current_created_unreadable"
+        return Problem(row.id, row.label, "community", reason, None, group_id)
+    new_created = floor_to_day(found.instant)
+    if new_created == row.created:
+        return Skip(row.id, row.label)
+    if new_created > row.created:
+        return Skip(row.id, row.label, "older than its oldest record")
+    return Change(
+        row.id,
+        row.label,
+        row.created,
+        new_created,
+        found.source_value,
+        found.record_id,
+        found.record_label,
+        group_id,
+    )
+
+
+def _problem(
+    row: RecordRow | CommunityRow, kind: str, reason: str, value: str | None = None
+) -> Problem:
+    value = None if value is None else escape(value)
+    return Problem(row.id, row.label, kind, reason, value)

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What the rules are told of a row, and what they say to it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+REASONS = {
+    "empty": "empty",
+    "not_a_string": "not text",
+    "date_only": "a date without a time",
+    "no_time_zone": "no time zone",
+    "not_utc": "an offset other than UTC",
+    "invalid_format": "not ISO 8601 in UTC",
+    "impossible_date": "no such day or time",
+    "in_future": "in the future",
+    "too_early": "before EARLIEST_DATE",
+    "custom_fields_not_an_object": "custom_fields is not an object",
+    "groups_not_a_list": "the groups are not a list",
+    "group_not_an_object": "a group is not an object",
+    "group_identifier_missing": "a group without an identifier",
+    "group_identifier_not_a_string": "the identifier of a group is not text",
+    "group_identifier_empty": "the identifier of a group is empty",
+    "value_too_long": "longer than 500 characters",
+    "current_created_unreadable": "the present created is outside the years 1 to 9999",
+    "locked": "locked by another session at every attempt",
+    "changed_since": "changed by somebody since",
+    "index_refused": "refused by the search index",
+}
+"""Every reason of a problem, and what it says to a person."""
+
+
+class RecordRow(NamedTuple):
+    """What is read of one published record, in the order of the query.
+
+    A value in the document comes as its JSON type, none when it is absent, and its
+    text, cut by the query.
+    """
+
+    id: str
+    label: str
+    created: datetime | None
+    fields_type: str | None
+    fields_text: str | None
+    """None for an object, which is what custom fields should be."""
+    date_type: str | None
+    date_text: str | None
+    version_index: int | None
+    groups_type: str | None
+    groups_text: str | None
+    """None for a list, which is what groups should be."""
+    group_entries: Sequence[Sequence[str | None]] | None
+    """Type and text of each entry in the list, type and text of its identifier."""
+
+
+class CommunityRow(NamedTuple):
+    """What is read of one community, in the same form."""
+
+    id: str
+    label: str
+    created: datetime | None
+    fields_type: str | None
+    fields_text: str | None
+    group_type: str | None
+    group_text: str | None
+
+
+class Change(NamedTuple):
+    """`created` of the row is to become another instant."""
+
+    id: str
+    label: str
+    old_created: datetime
+    new_created: datetime
+    source_value: str
+    source_record_id: str | None = None
+    source_record_label: str | None = None
+    group_id: str | None = None
+    """Of a community."""
+    is_later_version: bool = False
+
+
+class Skip(NamedTuple):
+    """The row is right already, or was not asked for."""
+
+    id: str
+    label: str
+    reason: str = "dates already match"
+
+
+class NoRecords(NamedTuple):
+    """No record with a valid legacy date was deposited to the community's group."""
+
+    id: str
+    label: str
+    group_id: str
+
+
+class Problem(NamedTuple):
+    """The row, or a group of it, could not be used."""
+
+    id: str
+    label: str
+    kind: str
+    """``record``, ``community``, or ``group``: an entry in a record's list."""
+    reason: str
+    """One of `REASONS`."""
+    value: str | None
+    group_id: str | None = None
+    """Of a community, where it is known."""
+
+
+Decision = Change | Skip | NoRecords | Problem
+
+
+class Oldest(NamedTuple):
+    """The oldest record of a group."""
+
+    instant: datetime
+    source_value: str
+    record_id: str
+    record_label: str

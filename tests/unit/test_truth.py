@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""What is decided about a document, without a database or an index."""
+
+import copy
+from datetime import UTC, datetime
+
+import pytest
+
+from kcworks_migrations.index.documents import Outcome, Written, _judge
+from kcworks_migrations.index.truth import Row, Truth
+from kcworks_migrations.kinds import COMMUNITY, DRAFT, RECORD
+
+TRUE = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)
+TRUE_TEXT = "2016-02-29T13:11:39+00:00"
+OLD_TEXT = "2024-05-01T12:00:00.123456+00:00"
+STATE = ["3", "latest", "next"]
+
+
+def entry(created=TRUE_TEXT, id="c", version=5, parent=None) -> dict:
+    """Make the community that a document embeds."""
+    made = {"id": id, "version_id": version, "created": created}
+    return made | ({"parent": parent} if parent else {})
+
+
+def document(created=TRUE_TEXT, entries=(), version=1) -> dict:
+    """Make the document of a record or a draft as OpenSearch gives it."""
+    parent = {"version_id": 3, "communities": {"entries": list(entries)}}
+    versions = {"latest_id": "latest", "next_draft_id": "next"}
+    source = {"created": created, "parent": parent, "versions": versions}
+    return {"_id": "r", "_version": version, "_source": source}
+
+
+def truth(kind=RECORD, row=None, **communities) -> Truth:
+    """Make what the database says of the document and of communities."""
+    return Truth(kind, {"r": row or Row(TRUE, 2, STATE)}, communities)
+
+
+def wrong_ones(known: Truth, found: dict) -> list[str]:
+    """Give the present values of the dates that are wrong."""
+    return [owner["created"] for owner, _ in known.differences(found)]
+
+
+def test_own_date_and_embedded_dates_are_compared():
+    nested = entry(OLD_TEXT, "top")
+    found = document(OLD_TEXT, [entry(), entry(OLD_TEXT, "d", parent=nested)])
+    known = truth(c=Row(TRUE, 5, None), d=Row(TRUE, 5, "top"), top=Row(TRUE, 5, None))
+
+    assert wrong_ones(known, found) == [OLD_TEXT] * 3
+    assert known.correct(found)
+    assert wrong_ones(known, found) == []
+    assert not known.correct(found)
+
+
+def test_correct_changes_the_dates_and_nothing_else():
+    found = document(OLD_TEXT, [entry(OLD_TEXT)])
+    wanted = copy.deepcopy(document(TRUE_TEXT, [entry(TRUE_TEXT)]))
+
+    truth(c=Row(TRUE, 5, None)).correct(found)
+
+    assert found == wanted
+
+
+def test_own_date_of_a_draft_is_left_alone():
+    known = truth(DRAFT, Row(None, 2, STATE), c=Row(TRUE, 5, None))
+
+    assert wrong_ones(known, document(OLD_TEXT, [entry()])) == []
+    assert wrong_ones(known, document(OLD_TEXT, [entry(OLD_TEXT)])) == [OLD_TEXT]
+
+
+def test_a_community_that_the_database_does_not_know_decides_nothing():
+    assert wrong_ones(truth(), document(entries=[entry(OLD_TEXT)])) == []
+
+
+def test_a_community_embeds_its_parent():
+    parent = {"id": "top", "version_id": 5, "created": OLD_TEXT}
+    source = {"created": TRUE_TEXT, "parent": parent}
+    found = {"_id": "r", "_version": 1, "_source": source}
+    known = truth(COMMUNITY, Row(TRUE, 2, "top"), top=Row(TRUE, 5, None))
+
+    assert known.is_current(found)
+    assert wrong_ones(known, found) == [OLD_TEXT]
+
+
+@pytest.mark.parametrize(
+    ("found", "row", "is_current"),
+    [
+        (document(), Row(TRUE, 2, STATE), True),
+        (document(version=0), Row(TRUE, 2, STATE), False),
+        (document(), Row(TRUE, 3, STATE), False),
+        (document(), Row(TRUE, 2, ["4", "latest", "next"]), False),
+        (document(), Row(TRUE, 2, ["3", "another", "next"]), False),
+        (document(), Row(None, 2, STATE), False),
+        (document(entries=[entry()]), Row(TRUE, 2, STATE), True),
+        (document(entries=[entry(version=4)]), Row(TRUE, 2, STATE), False),
+        (document(entries=[entry(id="unknown")]), Row(TRUE, 2, STATE), False),
+    ],
+)
+def test_a_document_is_current_when_it_is_as_new_as_its_rows(found, row, is_current):
+    assert truth(row=row, c=Row(TRUE, 5, None)).is_current(found) is is_current
+
+
+def test_two_readings_differ_when_a_row_or_an_embedded_one_has_changed():
+    found = document(entries=[entry()])
+    before = truth(c=Row(TRUE, 5, None))
+
+    assert before.is_same(truth(c=Row(TRUE, 5, None)), "r", found)
+    assert not before.is_same(truth(c=Row(TRUE, 6, None)), "r", found)
+    changed = truth(row=Row(TRUE, 3, STATE), c=Row(TRUE, 5, None))
+    assert not before.is_same(changed, "r", found)
+    assert not before.is_same(Truth(RECORD, {}, before.communities), "r", found)
+
+
+@pytest.mark.parametrize(
+    ("guard", "status", "where"),
+    [
+        (200, 200, None),
+        (409, 200, "ordinary"),  # something may have been overwritten
+        (200, 409, "again"),
+        (409, 409, "again"),
+        (200, 403, "again"),
+        (200, 429, "again"),
+        (200, 503, "again"),
+        (200, 400, "refused"),
+        (409, 400, "refused"),
+    ],
+)
+def test_an_answer_of_opensearch_decides_what_becomes_of_a_document(
+    guard, status, where
+):
+    outcome = Outcome()
+    answer = {"status": status, "error": "what it said"}
+
+    _judge(outcome, [Written("r", {"status": guard}, answer)])
+
+    found = {name: list(getattr(outcome, name)) for name in ("ordinary", "again")}
+    found["refused"] = list(outcome.refused)
+    assert found == {name: ["r"] * (name == where) for name in found}
