@@ -24,6 +24,8 @@ PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
 
+UP_TO_DATE = "bring the instance up to date with `invenio alembic upgrade`."
+
 # Local to the transaction, so PostgreSQL itself puts all back at its end, whatever the
 # end is. UTC makes the driver hand out UTC instants. A statement that counts or reads
 # all rows takes as long as there are rows: a role's limit would fail each rerun, too.
@@ -157,10 +159,10 @@ class Database:
         if kind.table not in self._column_types:
             found = self.execute(SELECT_COLUMN_TYPE, table=kind.table).scalar()
             if found not in CONVERSIONS:
-                raise RefusedError(
-                    f"The database has no table {kind.table} with a timestamp created.",
-                    "bring the instance up to date with `invenio alembic upgrade`.",
+                fact = (
+                    f"The database has no table {kind.table} with a timestamp created."
                 )
+                raise RefusedError(fact, UP_TO_DATE)
             self._column_types[kind.table] = found
         return self._column_types[kind.table]
 
@@ -205,9 +207,8 @@ class Database:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Tell whether the database gave up waiting for a lock."""
+    """Tell whether the database gave up waiting for a lock (psycopg 3 or 2)."""
     cause = getattr(error, "orig", None)
-    # psycopg 3 and 2.
     code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return code == LOCK_NOT_AVAILABLE
 
@@ -246,7 +247,4 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
 def _check_tables(database: Database) -> None:
     for table in (*(kind.table for kind in KINDS), MEMBERSHIPS):
         if not database.has_table(table):
-            raise RefusedError(
-                f"The database has no table {table}.",
-                "bring the instance up to date with `invenio alembic upgrade`.",
-            )
+            raise RefusedError(f"The database has no table {table}.", UP_TO_DATE)
