@@ -9,7 +9,7 @@ from ..database import PAUSES_SECONDS, Database
 from ..errors import RefusedError
 from ..interrupt import tries
 from ..kinds import COMMUNITY, RECORD, Kind
-from ..ledger import entries, problems, standing
+from ..ledger import entries, pending, problems, standing
 from ..ledger.entries import Restoration
 from ..ledger.runs import Run
 from ..ledger.standing import Selection
@@ -35,6 +35,8 @@ class Downgrade:
         Returns:
             How many changes still stand because their rows were locked.
         """
+        # The run before may have made all entries: unknown to the planner so far.
+        self._database.transaction(pending.analyze, self._database)
         left = self._reachable()
         self._work.reporter.line("Restoring created dates...")
         self._work.reporter.line(f"Found {counted(left, 'change')} to restore")

@@ -6,6 +6,7 @@ import re
 
 import psutil
 import pytest
+from sqlalchemy import event, text
 from support.faults import NOWHERE, Child, Point, at, broker_at, kill_this_process
 
 from kcworks_migrations.report import reporter
@@ -53,6 +54,47 @@ def rss_growth(child: Child) -> int:
         except psutil.NoSuchProcess:
             break
     return peak - first
+
+
+def rows_compared(plan) -> int:
+    """Give how many pairs of rows a plan has compared one by one, in vain."""
+    own = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+    return own + sum(map(rows_compared, plan.get("Plans", ())))
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["analyzed", "unknown"])
+@pytest.mark.parametrize("way", ["upgrade", "downgrade"])
+def test_no_statement_compares_each_row_of_a_batch_with_each_other(
+    instance, monkeypatch, way, is_known
+):
+    instance.many(1000, 10)
+    if way == "downgrade":
+        instance.upgrade()
+    if not is_known:  # a ledger that has just grown, which autovacuum comes to later
+        nothing = text("SELECT 1")
+        monkeypatch.setattr("kcworks_migrations.ledger.pending.ANALYZE_BACKUP", nothing)
+        instance.execute(
+            "DELETE FROM pg_statistic"
+            " WHERE starelid = 'kcworks_created_dates_backup'::regclass"
+        )
+    compared: dict[str, int] = {}
+
+    def explain(connection, cursor, statement, parameters, context, is_many) -> None:
+        if "AS (" in statement and "kcworks_created_dates_backup" in statement:
+            cursor.execute("SAVEPOINT before")
+            options = "(ANALYZE, FORMAT JSON)"
+            cursor.execute(f"EXPLAIN {options} {statement}", parameters)
+            [[[plan]]] = cursor.fetchall()
+            cursor.execute("ROLLBACK TO before")
+            compared[statement] = rows_compared(plan["Plan"])
+
+    event.listen(instance.engine, "before_cursor_execute", explain)
+    try:
+        getattr(instance, way)()
+    finally:
+        event.remove(instance.engine, "before_cursor_execute", explain)
+    assert compared, "no statement was explained"
+    assert max(compared.values()) < 10_000, compared
 
 
 def test_progress_of_a_rerun_begins_anew_and_is_right(instance):
