@@ -115,9 +115,8 @@ class Decisions:
             what: What is to be done.
         """
         self._database = database
-        self._what = what
         self._filter = Filter(what)
-        self._now = datetime.now(UTC)
+        self._earliest, self._now = what.earliest, datetime.now(UTC)
         self._oldest: dict[str, Oldest] = {}
         self._scans = {kind: Scan(database, what, kind) for kind in (RECORD, COMMUNITY)}
 
@@ -190,7 +189,7 @@ class Decisions:
 
     def _decide_record(self, row: RecordRow, page: Page) -> Decision:
         """Decide a record, and add to the page what else follows from it."""
-        decision, instant = decide_record(row, self._what.earliest, self._now)
+        decision, instant = decide_record(row, self._earliest, self._now)
         if row.date_type is not None:
             groups, problems = read_groups(row)
             page.group_problems.extend(problems)
