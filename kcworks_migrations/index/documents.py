@@ -5,10 +5,10 @@
 A document is read, the dates in it are replaced, and it is written back with the
 version that it had. Two things make that safe:
 
-- A document is only used if it is as new as the rows that it was made from, and these
-  rows are read again after the write: whoever changed one has committed before writing
-  a document, so whatever could have been overwritten is seen, and the ordinary indexer
-  makes the document anew.
+- The rows that a document was made from are read before the write and after it:
+  whoever changed one has committed before writing a document, so whatever could have
+  been overwritten is seen, and the ordinary indexer makes the document anew. So it does
+  with a document that is older than its row.
 - Right before the write, in the same request, an update that changes nothing fails if
   the document is no longer the one that was read. That finds what no row tells
   (statistics, vocabularies).
@@ -115,13 +115,13 @@ class Index:
                     outcome.ordinary.append(id)
             elif id not in truth.rows:
                 actions += _delete(document) if id in revived else []
-            elif not truth.is_current(document):
+            elif not truth.correct(document):
+                outcome.right += 1
+            elif truth.is_older(document):
                 outcome.ordinary.append(id)
-            elif truth.correct(document):
+            else:
                 changed.append(id)
                 actions += _write(document)
-            else:
-                outcome.right += 1
         if actions:
             _judge(outcome, self.bulk(actions))
         if changed:

@@ -34,9 +34,9 @@ class Row(NamedTuple):
     created: datetime | None
     """None for a draft, whose own date nobody changes."""
     version: int
-    parent: Any
-    """Id of a community's parent; of a record or draft what changes without a new
-    version of its own: version of the parent, latest version, draft of the next."""
+    state: Any
+    """What else changes a document: id of a community's parent; of a record or draft
+    the version of the parent, the latest version, the draft of the next."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ class Truth:
             entry["id"]
             for document in documents.values()
             for entry in _embedded(kind, document["_source"])
-            if "id" in entry
         }
 
         def read() -> "Truth":
@@ -80,35 +79,18 @@ class Truth:
 
         return database.transaction(read)
 
-    def is_current(self, document: Mapping[str, Any]) -> bool:
-        """Tell whether a document is as new as the rows that it was made from."""
-        row = self.rows[document["_id"]]
-        source = document["_source"]
-        # Invenio writes documents with the revision, which counts from 0.
-        if document["_version"] != row.version - 1 or not _has_date(self.kind, row):
-            return False
-        parent = source.get("parent") or {}
-        versions = source.get("versions") or {}
-        if row.parent != (
-            parent.get("id")
-            if self.kind is COMMUNITY
-            else [
-                str(parent.get("version_id")),
-                versions.get("latest_id"),
-                versions.get("next_draft_id"),
-            ]
-        ):
-            return False
-        return all(self._is_entry_current(e) for e in _embedded(self.kind, source))
+    def is_older(self, document: Mapping[str, Any]) -> bool:
+        """Tell whether a document is older than its row, in more than the dates.
 
-    def _is_entry_current(self, entry: Mapping[str, Any]) -> bool:
-        row = self.communities.get(entry.get("id", ""))
-        if row is None or row.created is None:
-            return False
-        own_parent = (entry.get("parent") or {}).get("id")
-        return entry.get("version_id") == row.version and (
-            "parent" not in entry or own_parent == row.parent
-        )
+        Args:
+            document: What the index answered; its row is there.
+
+        Returns:
+            Whether an edit is not in it. Versions of what it embeds decide nothing:
+            Invenio itself leaves them behind.
+        """
+        # Invenio writes documents with the revision, which counts from 0.
+        return document["_version"] < self.rows[document["_id"]].version - 1
 
     def correct(self, document: Mapping[str, Any]) -> bool:
         """Put the true dates into a document; tell whether any was wrong."""
@@ -123,7 +105,7 @@ class Truth:
         """Give each object with a wrong `created`, and what it should be."""
         source = document["_source"]
         owners = [
-            (entry, self.communities.get(entry.get("id", "")))
+            (entry, self.communities.get(entry["id"]))
             for entry in _embedded(self.kind, source)
         ]
         if self.kind is not DRAFT:
@@ -146,21 +128,14 @@ class Truth:
         )
 
 
-def _has_date(kind: Kind, row: Row) -> bool:
-    return kind is DRAFT or row.created is not None
-
-
-def _embedded(kind: Kind, source: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the communities that a document embeds, with those above them."""
+def _embedded(kind: Kind, source: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give the communities that a document embeds, with those above them."""
     parent = source.get("parent") or {}
-    if kind is COMMUNITY:
-        if parent:
-            yield parent
-        return
-    for entry in parent.get("communities", {}).get("entries", []):
-        yield entry
-        if entry.get("parent"):
-            yield entry["parent"]
+    found = [parent]
+    if kind is not COMMUNITY:
+        entries = parent.get("communities", {}).get("entries", [])
+        found = [owner for entry in entries for owner in (entry, entry.get("parent"))]
+    return [owner for owner in found if owner and "id" in owner]
 
 
 def _rows(database: Database, kind: Kind, ids: Iterable[str]) -> dict[str, Row]:

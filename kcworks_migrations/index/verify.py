@@ -197,8 +197,6 @@ def _states(database: Database, kind: Kind, ids: list[str]) -> dict[str, str]:
     def state(id: str) -> str:
         if id not in documents:
             return "missing"
-        document = documents[id]
-        is_right = truth.is_current(document) and not any(truth.differences(document))
-        return "right" if is_right else "stale"
+        return "stale" if any(truth.differences(documents[id])) else "right"
 
     return {id: state(id) for id in ids if id in truth.rows}

@@ -69,7 +69,11 @@ def test_own_date_of_a_draft_is_left_alone():
 
 
 def test_a_community_that_the_database_does_not_know_decides_nothing():
-    assert wrong_ones(truth(), document(entries=[entry(OLD_TEXT)])) == []
+    nameless = {"created": OLD_TEXT}
+    found = document(entries=[entry(OLD_TEXT), nameless])
+
+    assert wrong_ones(truth(), found) == []
+    assert truth().is_same(truth(), "r", found)
 
 
 def test_a_community_embeds_its_parent():
@@ -78,26 +82,20 @@ def test_a_community_embeds_its_parent():
     found = {"_id": "r", "_version": 1, "_source": source}
     known = truth(COMMUNITY, Row(TRUE, 2, "top"), top=Row(TRUE, 5, None))
 
-    assert known.is_current(found)
     assert wrong_ones(known, found) == [OLD_TEXT]
 
 
-@pytest.mark.parametrize(
-    ("found", "row", "is_current"),
-    [
-        (document(), Row(TRUE, 2, STATE), True),
-        (document(version=0), Row(TRUE, 2, STATE), False),
-        (document(), Row(TRUE, 3, STATE), False),
-        (document(), Row(TRUE, 2, ["4", "latest", "next"]), False),
-        (document(), Row(TRUE, 2, ["3", "another", "next"]), False),
-        (document(), Row(None, 2, STATE), False),
-        (document(entries=[entry()]), Row(TRUE, 2, STATE), True),
-        (document(entries=[entry(version=4)]), Row(TRUE, 2, STATE), False),
-        (document(entries=[entry(id="unknown")]), Row(TRUE, 2, STATE), False),
-    ],
-)
-def test_a_document_is_current_when_it_is_as_new_as_its_rows(found, row, is_current):
-    assert truth(row=row, c=Row(TRUE, 5, None)).is_current(found) is is_current
+@pytest.mark.parametrize(("version", "is_older"), [(0, True), (1, False), (2, False)])
+def test_a_document_is_older_when_its_row_has_a_later_version(version, is_older):
+    assert truth().is_older(document(version=version)) is is_older
+
+
+def test_versions_that_a_document_embeds_decide_nothing():
+    found = document(entries=[entry(version=4), entry(id="unknown")])
+    known = truth(row=Row(TRUE, 2, ["4", "another", None]), c=Row(TRUE, 5, None))
+
+    assert not known.is_older(found)
+    assert wrong_ones(known, found) == []
 
 
 def test_two_readings_differ_when_a_row_or_an_embedded_one_has_changed():

@@ -18,7 +18,7 @@ from invenio_db import db
 from invenio_rdm_records.proxies import current_rdm_records_service
 from show import differences
 from support import deposits, index
-from support.rebuild import given, preparing, rebuild
+from support.rebuild import given, preparing
 
 DATES = ("2011-02-03T04:05:06Z", "2012-02-03T04:05:06Z")
 
@@ -85,7 +85,6 @@ def except_for_dates(before, after) -> list[str]:
     return [line for line in differences(before, after) if ".created: " not in line]
 
 
-@rebuild("the index compares dates, not the versions that a document embeds")
 @pytest.mark.parametrize("change", CHANGES)
 def test_verify_finds_a_document_right_whose_dates_are(world, invoke, change):
     world.instance.upgrade()
@@ -101,7 +100,6 @@ def test_verify_finds_a_document_right_whose_dates_are(world, invoke, change):
     assert result.exit_code == 0, result.output
 
 
-@rebuild("the index compares dates, not the versions that a document embeds")
 @pytest.mark.parametrize("change", CHANGES)
 def test_upgrade_changes_the_dates_alone_in_what_invenio_left_behind(world, change):
     leave_behind(world, CHANGES[change])
