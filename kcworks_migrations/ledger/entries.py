@@ -53,7 +53,8 @@ RETURNING entity_id::text
 # somebody holds keeps its entry open; one that is gone or was changed closes it.
 # Linear whatever the planner believes of a ledger that has just grown: each step takes
 # all that it needs from the one before, and `IN` looks into a hash table, where a join
-# would compare each row of the batch with each other as soon as one is expected.
+# would compare each row of the batch with each other as soon as one is expected. The
+# length of the array is hidden as above, or each batch would read a whole index.
 RESTORE_CREATED = """
 WITH i AS (
     SELECT b.id AS entry_id, b.entity_id AS id, b.label, b.old_created, b.new_created

@@ -16,6 +16,12 @@ Row = RecordRow | CommunityRow
 LABEL_LIMIT = 255
 """Characters that are kept of a PID or a slug."""
 
+
+def _has_field(fields: str) -> str:
+    """Give the condition that custom fields have the legacy field, or are no object."""
+    return f"({fields} ? :field OR jsonb_typeof({fields}) NOT IN ('object', 'null'))"
+
+
 # A document is stored out of line: `#> '{}'`, the whole of it, fetches and decompresses
 # it once for each row, and `OFFSET 0` keeps the planner from repeating that for each
 # place that uses it.
@@ -23,15 +29,11 @@ _FROM_WITH_FIELD = """
 FROM {table} AS t
 CROSS JOIN LATERAL (SELECT t.json #> '{{}}' AS json OFFSET 0) AS d
 CROSS JOIN LATERAL (SELECT d.json->'custom_fields' AS v OFFSET 0) AS f
-WHERE (jsonb_typeof(f.v) = 'object' AND f.v ? :field
-       OR jsonb_typeof(f.v) NOT IN ('object', 'null'))
-"""
-# The same rows, in a form that PostgreSQL counts with parallel workers: half the time.
-COUNT_WITH_FIELD = """
-SELECT count(*) FROM {table} AS t
-WHERE t.json->'custom_fields' ? :field
-   OR jsonb_typeof(t.json->'custom_fields') NOT IN ('object', 'null')
-"""
+WHERE """ + _has_field("f.v")
+# Without `OFFSET 0` parallel workers can count: half the time.
+COUNT_WITH_FIELD = "SELECT count(*) FROM {table} AS t WHERE " + _has_field(
+    "(t.json->'custom_fields')"
+)
 
 _COMMON_COLUMNS = """
 SELECT t.id::text, coalesce(nullif(left(%s, 255), ''), t.id::text), {created},

@@ -18,7 +18,6 @@ from invenio_db import db
 from invenio_rdm_records.proxies import current_rdm_records_service
 from show import differences
 from support import deposits, index
-from support.rebuild import given, preparing
 
 DATES = ("2011-02-03T04:05:06Z", "2012-02-03T04:05:06Z")
 
@@ -31,9 +30,8 @@ def world(instance):
     with deposits.no_tasks():
         community = str(deposits.create_community("group", "77").id)
         pids = [deposits.publish(f"Of {date}", date, "77").id for date in DATES]
-        with preparing("the records are in the community"):
-            for pid in pids:
-                deposits.add_to_community(community, pid)
+        for pid in pids:
+            deposits.add_to_community(community, pid)
     index.drain()
     return SimpleNamespace(instance=instance, community=community, pid=pids[0])
 
@@ -89,14 +87,14 @@ def except_for_dates(before, after) -> list[str]:
 def test_verify_finds_a_document_right_whose_dates_are(world, invoke, change):
     world.instance.upgrade()
     index.drain()
-    given(not index.stale_documents(world.instance), "every date in the index is right")
-    given(invoke("verify").exit_code == 0, "verify says so")
+    assert not index.stale_documents(world.instance)
+    assert invoke("verify").exit_code == 0
     leave_behind(world, CHANGES[change])
-    given(not index.stale_documents(world.instance), "the dates are right still")
+    assert not index.stale_documents(world.instance)
     result = invoke("verify")
     before = documents()
     index_all()
-    given(documents() != before, "Invenio left some behind")
+    assert documents() != before, "Invenio left nothing behind"
     assert result.exit_code == 0, result.output
 
 
@@ -106,9 +104,9 @@ def test_upgrade_changes_the_dates_alone_in_what_invenio_left_behind(world, chan
     before = documents("record ")
     world.instance.upgrade()
     index.drain()
-    given(not index.stale_documents(world.instance), "every date in the index is right")
+    assert not index.stale_documents(world.instance)
     found = documents("record ")
     index_all()
-    given(except_for_dates(before, documents("record ")), "Invenio left some behind")
+    assert except_for_dates(before, documents("record ")), "Invenio left nothing behind"
     # What the ordinary indexer makes anew, much more slowly, is as new as its rows.
     assert except_for_dates(before, found) == []

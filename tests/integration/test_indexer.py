@@ -461,7 +461,7 @@ def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeyp
         our.process_bulk_queue()
     monkeypatch.undo()
     assert outcomes[-1].ordinary == [item.id]
-    waiting_until_given_back(upgraded)
+    wait_until_given_back(upgraded)
     index.drain()
     assert verified(upgraded).is_clean
 
@@ -523,18 +523,16 @@ def test_killed_worker_loses_nothing(upgraded, when):
 
     child = faults.Child(upgraded.instance, work_until_killed)
     assert child.wait() == -signal.SIGKILL, child.output()
-    waiting_until_given_back(upgraded)
+    wait_until_given_back(upgraded)
     index.drain()
     assert verified(upgraded).is_clean
     assert_as_after_full_reindex()
 
 
-def waiting_until_given_back(world):
+def wait_until_given_back(world):
     """The broker gives the message back when it sees that its connection is gone."""
-    for _ in range(300):
-        if verified(world).queued > 2:
-            return
-        time.sleep(0.1)
+    is_back = "the broker has given the message back"
+    faults.wait_until(lambda: verified(world).queued > 2, is_back, pause_seconds=0.1)
 
 
 def verified(world, **more):
