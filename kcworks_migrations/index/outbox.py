@@ -230,13 +230,13 @@ class _Walk:
 
 
 def count_documents(
-    database: Database, record_ids: list[str], community_ids: list[str]
+    database: Database, record_ids: bytearray, community_ids: bytearray
 ) -> int:
     """Count the documents that would be reindexed if these rows were changed.
 
     Args:
         database: The connection, in a transaction.
-        record_ids: Records that would change.
+        record_ids: Records that would change, by 16 bytes each.
         community_ids: Communities that would change; what embeds them is counted, too.
 
     Returns:
@@ -244,6 +244,6 @@ def count_documents(
     """
     return database.execute(
         COUNT_DOCUMENTS,
-        record_ids="\n".join(record_ids),
-        community_ids="\n".join(community_ids),
+        record_ids=record_ids.hex("\n", 16),
+        community_ids=community_ids.hex("\n", 16),
     ).scalar_one()

@@ -21,8 +21,6 @@ one community, and nothing else::
 be killed at any moment: the same call does the rest.
 """
 
-from typing import TYPE_CHECKING
-
 from flask import current_app
 from sqlalchemy.engine import Engine
 
@@ -38,13 +36,10 @@ from ..report.summary import PROBLEMS_SHOWN, Summary
 from ..text import counted
 from .decisions import check_names
 from .downgrade import Downgrade, check_selection
-from .preview import Preview
+from .preview import look
 from .run import working
 from .upgrade import Upgrade
 from .work import Queue, Work
-
-if TYPE_CHECKING:
-    from ..index.health import Gate
 
 
 def apply(
@@ -89,9 +84,9 @@ def apply(
         return runs.begin(database, "apply", origin, kept, reason, task_id)
 
     with working(engine, how, reporter, origin, begin) as work:
-        gate = _gate(work)
+        queue = _queue(work)
         Upgrade(work, what).do()
-        work.finish(_queue(gate) if is_queued else None)
+        work.finish(queue if is_queued else None)
     return work.summary
 
 
@@ -137,12 +132,12 @@ def revert(
         return runs.begin(database, "revert", origin, selection.kept(), reason)
 
     with working(engine, how, reporter, origin, begin) as work:
-        gate = _gate(work)
+        queue = _queue(work)
         if left := Downgrade(work, selection).do():
             rows = counted(left, "row")
             fact = f"{rows} stayed locked by another session at every attempt."
             raise RunFailedError(work.run.id, fact)
-        work.finish(_queue(gate) if is_queued else None)
+        work.finish(queue if is_queued else None)
     return work.summary
 
 
@@ -178,20 +173,23 @@ def preview(
     what, how = what or settings[0], how or settings[1]
     reporter = reporter or Reporter(how.verbose, prefix="[DRY RUN] ")
     with opened(engine, how.lock_timeout_seconds) as database, interrupt() as asked:
-        work = Preview(database, what, how, reporter, problems_kept)
-        summary = work.do(count_documents, asked.check)
+        count, check_stop = count_documents, asked.check
+        summary = look(database, what, how, reporter, count, check_stop, problems_kept)
     reporter.ended(summary)
     reporter.end(summary)
     return summary
 
 
-# What changes dates is importable without OpenSearch and the broker, so the index is
-# imported only here, where a run is put together.
+def _queue(work: Work) -> Queue:
+    """Make the gate of OpenSearch; let it stand between two batches if that is set.
 
-
-def _gate(work: Work) -> "Gate":
-    """Give the gate of OpenSearch; let it stand between two batches if that is set."""
+    Returns:
+        What queues the reindexing behind the gate.
+    """
+    # What changes dates is importable without OpenSearch and the broker, so the index
+    # is imported only here, where a run is put together.
     from ..index.health import Gate
+    from ..index.outbox import dispatch
 
     gate = Gate(work.how, work.reporter, work.database.check_stop)
     check_stop = work.between
@@ -202,10 +200,4 @@ def _gate(work: Work) -> "Gate":
 
     if work.how.health_gates_database:
         work.between = between
-    return gate
-
-
-def _queue(gate: "Gate") -> Queue:
-    from ..index.outbox import dispatch
-
     return lambda database, advance: dispatch(database, gate, advance)

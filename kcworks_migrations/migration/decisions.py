@@ -7,9 +7,8 @@ rehearsal only look at it.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -17,11 +16,11 @@ from ..config import What
 from ..database import Database
 from ..errors import RefusedError
 from ..interrupt import CheckStop, never
-from ..kinds import COMMUNITY, RECORD, Kind
+from ..kinds import RECORD, Kind
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
 from ..rules.values import Change, Decision, Oldest, Problem, RecordRow, Skip
 from ..text import escape
-from .scan import Row, Scan
+from . import scan
 
 # A misspelt name in a list of rows would silently choose other rows. One pass over
 # each table for all names, in the very values that the names are compared with later.
@@ -40,56 +39,50 @@ ORDER BY name
 """)
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which changes are made; every record counts for the communities all the same.
+def sift(
+    what: What, kind: Kind, decisions: Sequence[Decision], updated: int
+) -> list[Decision]:
+    """Skip the changes that were not asked for.
 
     This is the one place where options choose rows; a file of approved rows belongs
-    here as well.
+    here as well. Every record counts for the communities all the same.
+
+    Args:
+        what: What was asked for.
+        kind: Records or communities.
+        decisions: What the rules say.
+        updated: Rows of this kind that were changed so far, for the limit.
+
+    Returns:
+        The decisions, in the same order.
     """
+    sifted = []
+    for decision in decisions:
+        if isinstance(decision, Change):
+            reason = _reason_to_skip(what, kind, decision, updated)
+            if reason is None:
+                updated += 1
+            else:
+                decision = Skip(decision.id, decision.label, reason)
+        sifted.append(decision)
+    return sifted
 
-    what: What
 
-    def sift(
-        self, kind: Kind, decisions: Sequence[Decision], updated: int
-    ) -> list[Decision]:
-        """Skip the changes that were not asked for.
-
-        Args:
-            kind: Records or communities.
-            decisions: What the rules say.
-            updated: Rows of this kind that were changed so far, for the limit.
-
-        Returns:
-            The decisions, in the same order.
-        """
-        sifted = []
-        for decision in decisions:
-            if isinstance(decision, Change):
-                reason = self._reason_to_skip(kind, decision, updated)
-                if reason is None:
-                    updated += 1
-                else:
-                    decision = Skip(decision.id, decision.label, reason)
-            sifted.append(decision)
-        return sifted
-
-    def _reason_to_skip(self, kind: Kind, change: Change, updated: int) -> str | None:
-        what = self.what
-        names = {change.id, change.label}
-        if what.exclude and not names.isdisjoint(what.exclude):
-            return "excluded"
-        if what.only is not None and names.isdisjoint(what.only):
-            return "not asked for"
-        if what.first_versions_only and change.is_later_version:
-            return "later version"
-        if kind is RECORD:
-            day = change.old_created.date()
-            if not (what.start_date or day) <= day <= (what.end_date or day):
-                return "created outside the days asked for"
-        if what.limit is not None and updated >= what.limit:
-            return "beyond the limit"
-        return None
+def _reason_to_skip(what: What, kind: Kind, change: Change, updated: int) -> str | None:
+    names = {change.id, change.label}
+    if what.exclude and not names.isdisjoint(what.exclude):
+        return "excluded"
+    if what.only is not None and names.isdisjoint(what.only):
+        return "not asked for"
+    if what.first_versions_only and change.is_later_version:
+        return "later version"
+    if kind is RECORD:
+        day = change.old_created.date()
+        if not (what.start_date or day) <= day <= (what.end_date or day):
+            return "created outside the days asked for"
+    if what.limit is not None and updated >= what.limit:
+        return "beyond the limit"
+    return None
 
 
 class Page(NamedTuple):
@@ -103,6 +96,17 @@ class Page(NamedTuple):
     dated: list[tuple[RecordRow, datetime, Collection[str]]]
     """The records with a valid legacy date, with it and their groups."""
 
+    @property
+    def changes(self) -> list[Change]:
+        """The rows whose date changes."""
+        return [d for d in self.decisions if isinstance(d, Change)]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong with rows, and then with their groups."""
+        of_rows = [d for d in self.decisions if isinstance(d, Problem)]
+        return of_rows + self.group_problems
+
 
 class Decisions:
     """Decides rows as they stand in the database, records before communities."""
@@ -115,14 +119,13 @@ class Decisions:
             what: What is to be done.
         """
         self._database = database
-        self._filter = Filter(what)
+        self._what = what
         self._earliest, self._now = what.earliest, datetime.now(UTC)
         self._oldest: dict[str, Oldest] = {}
-        self._scans = {kind: Scan(database, what, kind) for kind in (RECORD, COMMUNITY)}
 
     def count(self, kind: Kind) -> int:
         """Count the rows of a kind that have the legacy field."""
-        return self._database.transaction(self._scans[kind].count)
+        return self._database.transaction(scan.count, self._database, self._what, kind)
 
     def page(self, kind: Kind, after: str | None, limit: int, updated: int = 0) -> Page:
         """Decide the next rows, in the present transaction.
@@ -136,11 +139,11 @@ class Decisions:
         Returns:
             The decisions; without a cursor at the end of the table.
         """
-        return self._decide(kind, self._scans[kind].page(after, limit), updated)
+        return self._decide(kind, updated, scan.NEXT_PAGE, after=after, limit=limit)
 
     def of(self, kind: Kind, ids: Sequence[str], updated: int = 0) -> Page:
         """Decide the rows with these primary keys that still have the field."""
-        return self._decide(kind, self._scans[kind].by_ids(ids), updated)
+        return self._decide(kind, updated, scan.BY_IDS, ids=list(ids))
 
     def pages(
         self, kind: Kind, limit: int, check_stop: CheckStop = never
@@ -154,7 +157,7 @@ class Decisions:
                 return
             self.note(page)
             yield page
-            updated += sum(isinstance(d, Change) for d in page.decisions)
+            updated += len(page.changes)
             check_stop()
 
     def note(self, page: Page, but: Collection[str] = ()) -> None:
@@ -172,11 +175,13 @@ class Decisions:
                 note_oldest(self._oldest, row, instant, groups)
 
     def read_oldest(self, limit: int, check_stop: CheckStop = never) -> None:
-        """Read all records, which count for communities when only these are changed."""
-        for _ in self.pages(RECORD, limit, check_stop):
-            pass
+        """Read the records, which count for communities, if these alone are decided."""
+        if RECORD not in self._what.kinds:
+            for _ in self.pages(RECORD, limit, check_stop):
+                pass
 
-    def _decide(self, kind: Kind, rows: Sequence[Row], updated: int) -> Page:
+    def _decide(self, kind: Kind, updated: int, which: str, **values: Any) -> Page:
+        rows = scan.read(self._database, self._what, kind, which, **values)
         decisions: list[Decision] = []
         page = Page(rows[-1].id if rows else None, decisions, [], [])
         for row in rows:
@@ -184,8 +189,7 @@ class Decisions:
                 decisions.append(self._decide_record(row, page))
             else:
                 decisions.append(decide_community(row, self._oldest))
-        sifted = self._filter.sift(kind, decisions, updated)
-        return page._replace(decisions=sifted)
+        return page._replace(decisions=sift(self._what, kind, decisions, updated))
 
     def _decide_record(self, row: RecordRow, page: Page) -> Decision:
         """Decide a record, and add to the page what else follows from it."""

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """Reads the rows that have a legacy field, in keyset pages, as frozen values."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..config import What
@@ -70,52 +69,34 @@ NEXT_PAGE = (
 BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
 
 
-class Scan:
-    """The rows of one kind that have the legacy field of that kind."""
+def count(database: Database, what: What, kind: Kind) -> int:
+    """Count the rows of a kind that have the legacy field of that kind."""
+    field = _fields(what, kind)["field"]
+    return database.execute_on(kind, COUNT_WITH_FIELD, field=field).scalar_one()
 
-    def __init__(self, database: Database, what: What, kind: Kind) -> None:
-        """Keep where to read and which fields.
 
-        Args:
-            database: A connection; each call works in the present transaction.
-            what: Has the names of the fields.
-            kind: Records or communities.
-        """
-        self._database = database
-        self._kind = kind
-        self._fields = (
-            {"field": what.record_date_field, "groups_field": what.record_groups_field}
-            if kind is RECORD
-            else {"field": what.community_group_field}
-        )
+def read(
+    database: Database, what: What, kind: Kind, which: str, **values: Any
+) -> list[Row]:
+    """Read some of the rows that have the legacy field, in the present transaction.
 
-    def count(self) -> int:
-        """Count the rows."""
-        field = self._fields["field"]
-        counted = self._database.execute_on(self._kind, COUNT_WITH_FIELD, field=field)
-        return counted.scalar_one()
+    Args:
+        database: A connection.
+        what: Has the names of the fields.
+        kind: Records or communities.
+        which: `NEXT_PAGE` or `BY_IDS`.
+        **values: The parameters of that.
 
-    def page(self, after: str | None, limit: int) -> list[Row]:
-        """Read the next rows.
+    Returns:
+        The rows by ascending primary key.
+    """
+    query = SELECT_WITH_FIELD[kind] + which
+    rows = database.execute_on(kind, query, **_fields(what, kind), **values)
+    make: Any = RecordRow if kind is RECORD else CommunityRow
+    return [make(id, escape(label, LABEL_LIMIT), *rest) for id, label, *rest in rows]
 
-        Args:
-            after: The last primary key that was read; none to begin.
-            limit: The most rows to read.
 
-        Returns:
-            The rows by ascending primary key; none at the end of the table.
-        """
-        return self._read(NEXT_PAGE, after=after, limit=limit)
-
-    def by_ids(self, ids: Sequence[str]) -> list[Row]:
-        """Read the rows with these primary keys that still have the field."""
-        return self._read(BY_IDS, ids=list(ids))
-
-    def _read(self, which: str, **values: Any) -> list[Row]:
-        query = SELECT_WITH_FIELD[self._kind] + which
-        rows = self._database.execute_on(self._kind, query, **self._fields, **values)
-        make: Any = RecordRow if self._kind is RECORD else CommunityRow
-        return [
-            make(id, escape(label, LABEL_LIMIT), *rest)
-            for id, label, *rest in rows.fetchall()
-        ]
+def _fields(what: What, kind: Kind) -> dict[str, str]:
+    if kind is COMMUNITY:
+        return {"field": what.community_group_field}
+    return {"field": what.record_date_field, "groups_field": what.record_groups_field}

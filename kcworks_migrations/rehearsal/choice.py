@@ -45,13 +45,11 @@ def choose(
     shapes: dict[Kind, dict[Any, list[Change]]] = {RECORD: {}, COMMUNITY: {}}
     count = 0
     decisions = Decisions(database, what)
-    if RECORD not in what.kinds:
-        decisions.read_oldest(how.batch_size, check_stop)
+    decisions.read_oldest(how.batch_size, check_stop)
     for kind in what.kinds:
         for page in decisions.pages(kind, how.batch_size, check_stop):
-            changes = [d for d in page.decisions if isinstance(d, Change)]
-            count += len(changes)
-            for change in changes:
+            count += len(page.changes)
+            for change in page.changes:
                 seen = shapes[kind].setdefault(_shape(change), [])
                 seen += [change] * (len(seen) < CANDIDATES)
     members = _count_members(database, shapes[COMMUNITY].values())

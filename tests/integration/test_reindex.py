@@ -3,6 +3,7 @@
 """What is handed to invenio-indexer's queues, and what is pending when it can't be."""
 
 from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
 from celery import current_app as celery_app
@@ -96,7 +97,10 @@ def test_dispatch_after_the_downgrade_sends_the_same(instance, tree):
 
 def count_documents(instance) -> int:
     """Count what the changes in the ledger have made stale."""
-    ids = [[e.entity for e in instance.backup(kind=k.name)] for k in DATED]
+    ids = [
+        bytearray().join(UUID(e.entity).bytes for e in instance.backup(kind=kind.name))
+        for kind in DATED
+    ]
     with opened(instance.engine, 1) as database:
         return database.transaction(outbox.count_documents, database, *ids)
 

@@ -8,7 +8,7 @@ import pytest
 
 from kcworks_migrations.config import What
 from kcworks_migrations.kinds import COMMUNITY, RECORD
-from kcworks_migrations.migration.decisions import Filter
+from kcworks_migrations.migration.decisions import sift
 from kcworks_migrations.rules.values import Change, NoRecords, Problem, Skip
 
 IMPORTED = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -18,7 +18,7 @@ NOT_ASKED = "created outside the days asked for"
 
 def reason(what: What, change: Change = CHANGE, kind=RECORD, updated=0) -> str | None:
     """Give why a change is skipped; none when it is made."""
-    [decision] = Filter(what).sift(kind, [change], updated)
+    [decision] = sift(what, kind, [change], updated)
     if isinstance(decision, Change):
         assert decision == change
         return None
@@ -79,7 +79,7 @@ def test_first_versions_only():
 def test_limit_counts_what_was_changed_before():
     changes = [CHANGE._replace(id=str(n), label=str(n)) for n in range(4)]
 
-    made = Filter(What(limit=5)).sift(RECORD, changes, updated=3)
+    made = sift(What(limit=5), RECORD, changes, updated=3)
 
     assert made[:2] == changes[:2]
     assert [d.reason for d in made[2:]] == ["beyond the limit"] * 2
@@ -89,7 +89,7 @@ def test_limit_is_not_used_up_by_what_is_skipped():
     excluded = CHANGE._replace(id="x", label="x")
     what = What(limit=1, exclude=frozenset({"x"}))
 
-    made = Filter(what).sift(RECORD, [excluded, CHANGE], updated=0)
+    made = sift(what, RECORD, [excluded, CHANGE], updated=0)
 
     assert made == [Skip("x", "x", "excluded"), CHANGE]
 
@@ -102,4 +102,4 @@ def test_everything_else_passes_in_its_order():
     ]
     what = What(only=frozenset(), limit=1, exclude=frozenset("abc"))
 
-    assert Filter(what).sift(COMMUNITY, others, updated=1) == others
+    assert sift(what, COMMUNITY, others, updated=1) == others
