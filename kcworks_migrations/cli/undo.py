@@ -122,7 +122,7 @@ def stop() -> None:
             return
         # The lock is free a moment before the row says how the run ended.
         for _ in tries((LOOK_SECONDS,) * 4):
-            status = database.transaction(runs.status, database, run_id)
+            status = database.transaction(runs.row, database, run_id).status
             if status != runs.RUNNING:
                 break
     echo(f"Run {run_id} has ended: {status}. What to do next:")

@@ -83,7 +83,8 @@ WITH i AS (
         queued_at = CASE WHEN o.outcome <> 'restored' THEN b.queued_at END
     FROM outcomes AS o WHERE b.id = o.entry_id AND o.outcome IS NOT NULL
 )
-SELECT id::text, label, old_created, new_created, present_created::text, outcome
+SELECT entry_id, id::text, label, old_created, new_created, present_created::text,
+       outcome
 FROM outcomes ORDER BY entry_id
 """
 
@@ -91,6 +92,7 @@ FROM outcomes ORDER BY entry_id
 class Restoration(NamedTuple):
     """What became of one entry that was to be restored; no outcome: it is locked."""
 
+    entry_id: int
     id: str
     label: str
     old_created: Any
@@ -150,7 +152,7 @@ def restore(
     kind: Kind,
     before: int | None,
     limit: int,
-) -> tuple[list[Restoration], int | None]:
+) -> list[Restoration]:
     """Restore the next changes that stand, newest first, and close their entries.
 
     Args:
@@ -161,16 +163,16 @@ def restore(
         limit: The most entries to restore.
 
     Returns:
-        What became of each entry, and the lowest entry; no entries at the end.
+        What became of each entry, the oldest first; none at the end.
 
     Raises:
         LedgerMismatchError: Not every entry came back.
     """
     entry_ids = reachable(database, selection, kind, before, limit)
     if not entry_ids:
-        return [], before
+        return []
     rows = database.execute_on(kind, RESTORE_CREATED, entry_ids=entry_ids)
     restorations = [Restoration(*row) for row in rows]
     if len(restorations) != len(entry_ids):
         raise LedgerMismatchError(len(entry_ids), len(restorations))
-    return restorations, entry_ids[-1]
+    return restorations

@@ -56,10 +56,10 @@ SET status = 'failed', message = :message, finished_at = progress_at,
         'stopped_at_community', statistics->'communities'->'total_found')
 WHERE status = 'running'
 """)
-SELECT_STATISTICS = text(
-    "SELECT statistics FROM kcworks_created_dates_run WHERE id = :run_id"
+SELECT_RUN = text(
+    "SELECT status, statistics, stop_requested_at FROM kcworks_created_dates_run"
+    " WHERE id = :run_id"
 )
-SELECT_STATUS = text("SELECT status FROM kcworks_created_dates_run WHERE id = :run_id")
 INSERT_RUN = text("""
 INSERT INTO kcworks_created_dates_run
     (action, origin, started_by, reason, package_version, options, status, statistics,
@@ -78,17 +78,13 @@ WHERE id = :run_id RETURNING stop_requested_at IS NOT NULL
 UPDATE_ENDED = text("""
 UPDATE kcworks_created_dates_run
 SET status = :status, message = :message,
-    statistics = statistics || CAST(:stopped AS jsonb),
+    statistics = CAST(:statistics AS jsonb),
     progress_at = clock_timestamp(), finished_at = clock_timestamp()
 WHERE id = :run_id
 """)
 UPDATE_STOP_REQUESTED = text(
     "UPDATE kcworks_created_dates_run SET stop_requested_at = clock_timestamp()"
     f" WHERE {_IS_AT_WORK} RETURNING id"
-)
-SELECT_STOP_IS_REQUESTED = text(
-    "SELECT stop_requested_at IS NOT NULL FROM kcworks_created_dates_run"
-    " WHERE id = :run_id"
 )
 # What a task that is delivered again has changed already counts for its limit.
 COUNT_CHANGED_BY_TASK = text("""
@@ -193,8 +189,8 @@ def end(
     database: Database,
     run_id: int,
     status: str,
-    message: str | None = None,
-    stopped_at: Mapping[str, int] | None = None,
+    statistics: Mapping[str, Any],
+    message: str | None,
 ) -> None:
     """Write how the run ended.
 
@@ -202,39 +198,26 @@ def end(
         database: A connection.
         run_id: The run.
         status: `SUCCEEDED`, `STOPPED` or `FAILED`.
+        statistics: What it has counted, and where it stopped early.
         message: Why it ended early, or what its reindexing waits for.
-        stopped_at: By the name of a kind, where it stopped early; none if it did not.
     """
-    stopped: dict[str, Any] = {"stopped_early": stopped_at is not None}
-    stopped |= {f"stopped_at_{kind}": n for kind, n in (stopped_at or {}).items()}
     database.execute(
         UPDATE_ENDED,
         run_id=run_id,
         status=status,
+        statistics=json.dumps(statistics),
         message=message,
-        stopped=json.dumps(stopped),
     )
 
 
-def statistics(database: Database, run_id: int) -> Statistics:
-    """Give what a run has counted."""
-    kept = database.execute(SELECT_STATISTICS, run_id=run_id).scalar_one()
-    return Statistics.from_dict(kept)
-
-
-def status(database: Database, run_id: int) -> str:
-    """Give the status of a run."""
-    return database.execute(SELECT_STATUS, run_id=run_id).scalar_one()
+def row(database: Database, run_id: int) -> Any:
+    """Give `status`, `statistics` and `stop_requested_at` of a run."""
+    return database.execute(SELECT_RUN, run_id=run_id).one()
 
 
 def request_stop(database: Database) -> int | None:
     """Ask the run that is at work to stop; give its number, none if there is none."""
     return database.execute(UPDATE_STOP_REQUESTED, key=locks.LOCK_KEY).scalar()
-
-
-def is_stop_requested(database: Database, run_id: int) -> bool:
-    """Tell whether somebody asked the run to stop."""
-    return database.execute(SELECT_STOP_IS_REQUESTED, run_id=run_id).scalar_one()
 
 
 def changed_by_task(database: Database, run: Run, kind: str) -> int:

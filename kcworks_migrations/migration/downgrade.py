@@ -3,7 +3,7 @@
 """The way back: restores what stands, the newest change first."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 from ..database import PAUSES_SECONDS, Database
 from ..errors import RefusedError
@@ -13,7 +13,7 @@ from ..ledger import entries, pending, problems, standing
 from ..ledger.entries import Restoration
 from ..ledger.runs import Run
 from ..ledger.standing import Selection
-from ..rules.values import Decision, Problem, Skip
+from ..rules.values import Change, Decision, Problem, Skip
 from ..text import COMMAND, counted, show
 from .work import Work
 
@@ -64,34 +64,21 @@ class Downgrade:
         return left
 
     def _reachable(self) -> int:
-        def count() -> int:
-            return sum(
-                standing.count_reachable(self._database, self._selection, kind)
-                for kind in KINDS
-            )
-
-        return self._database.transaction(count)
+        count = partial(standing.count_reachable, self._database, self._selection)
+        return sum(self._database.transaction(count, kind) for kind in KINDS)
 
     def _restore_kind(self, kind: Kind) -> None:
         before: int | None = None
 
-        def restore(run: Run) -> tuple[list[Restoration], int | None]:
-            found, lowest = entries.restore(
-                self._database, self._selection, kind, before, self._work.size.rows
-            )
+        def restore(run: Run) -> list[Restoration]:
+            rows = self._work.batch_rows
+            found = entries.restore(self._database, self._selection, kind, before, rows)
             self._count(kind, found, run)
-            return found, lowest
+            return found
 
-        def tell(result: tuple[list[Restoration], int | None]) -> None:
-            self._work.reporter.restorations(kind, result[0])
-
-        while True:
-            assert self._work.run.progress is not None
-            self._work.reporter.batch(self._work.run.progress, self._work.size.rows)
-            restorations, lowest = self._work.batch(restore, tell)
-            if not restorations:
-                return
-            before = lowest
+        tell = partial(self._work.reporter.restorations, kind)
+        while restorations := self._work.batch(restore, tell):
+            before = restorations[0].entry_id
             self._work.between()
 
     def _count(self, kind: Kind, restorations: Sequence[Restoration], run: Run) -> None:
@@ -99,17 +86,19 @@ class Downgrade:
         decisions = [d for r in restorations if (d := _decision(kind, r))]
         found = [d for d in decisions if isinstance(d, Problem)]
         problems.write(self._database, run.id, found)
-        tally = run.statistics.of(kind).plus(decisions)
-        restored = sum(r.outcome == "restored" for r in restorations)
-        tally = replace(tally, updated=tally.updated + restored)
-        run.statistics = replace(run.statistics, **{kind.plural: tally})
-        done = sum(r.outcome is not None for r in restorations)
+        run.statistics = run.statistics.plus(kind, decisions)
         if run.progress is not None and restorations:
-            run.progress = run.progress.after(done)
+            run.progress = run.progress.after(len(decisions))
 
 
 def _decision(kind: Kind, r: Restoration) -> Decision | None:
-    """Give what is counted beside the restored rows: gone ones and changed ones."""
+    """Give what is counted: a change back, a row that is gone, or one that changed.
+
+    Returns:
+        The decision; none for a row that is locked and comes again.
+    """
+    if r.outcome == "restored":
+        return Change(r.id, r.label, r.new_created, r.old_created, "the ledger")
     if r.outcome == "deleted":
         return Skip(r.id, r.label, "gone")
     if r.outcome == "changed_since":

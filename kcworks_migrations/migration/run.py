@@ -17,14 +17,15 @@ from ..database import Database, is_lock_timeout, opened, said_by
 from ..errors import CreatedDatesError, RunFailedError, RunStoppedError
 from ..interrupt import CheckStop, interrupt
 from ..kinds import DATED
-from ..ledger import pending, problems, runs
+from ..ledger import runs
 from ..ledger.runs import Run
+from ..ledger.statistics import Statistics
 from ..options import How
 from ..report import notices
 from ..report.reporter import Reporter
-from ..report.summary import PROBLEMS_SHOWN, Summary
+from ..report.summary import Summary
 from ..text import escape
-from .work import BatchSize, Work
+from .work import Work
 
 STOPS = RunStoppedError | KeyboardInterrupt
 
@@ -60,7 +61,7 @@ def working(
         run = database.transaction(begin, database)
         reporter.run_id = run.id
         summary = Summary(run.id, run.action, runs.RUNNING, origin=origin)
-        work = Work(database, run, summary, how, reporter, BatchSize(how))
+        work = Work(database, run, summary, how, reporter)
         # The loaded application is hundreds of thousands of objects that live as long
         # as the process. Taking them out of the collector's sight while rows stream
         # through makes a run about a fifth faster.
@@ -84,14 +85,12 @@ def working(
 def _check_stop(work: Work, check_signals: CheckStop) -> None:
     check_signals()
     try:
-        is_asked = work.database.once(
-            runs.is_stop_requested, work.database, work.run.id
-        )
+        row = work.database.once(runs.row, work.database, work.run.id)
     except OperationalError as error:
         if not is_lock_timeout(error):
             raise
         return  # the table of runs is locked; the next look may tell
-    if is_asked:
+    if row.stop_requested_at:
         raise RunStoppedError(work.run.id, "the command stop")
 
 
@@ -107,7 +106,7 @@ def _end_early(engine: Engine, work: Work, error: BaseException) -> BaseExceptio
     with suppress(CreatedDatesError):
         with opened(engine, lock_timeout_seconds=1) as marking:
             told = marking.transaction(_close, marking, work, told, error)
-    summary.message = escape(str(told), 2000) or type(told).__name__
+    summary.message = _message(told)
     work.reporter.ended(summary, summary.message)
     notices.send(summary, work.reporter)  # behind the lock, as at any other end
     return told
@@ -138,18 +137,19 @@ def _close(
     Returns:
         The error, with who holds a lock if that was in the way.
     """
-    run, summary = work.run, work.summary
+    run_id, summary = work.run.id, work.summary
     if is_lock_timeout(error):
         holders = [sentence for _, sentence in locks.table_holders(database)]
         who = " ".join(holders) or "Whoever held the table has ended since."
-        told = RunFailedError(run.id, f"a table stayed locked. {who}")
+        told = RunFailedError(run_id, f"a table stayed locked. {who}")
     # The row knows better than this process whether its last commit was done.
-    summary.statistics = runs.statistics(database, run.id)
+    summary.statistics = Statistics.from_dict(runs.row(database, run_id).statistics)
     summary.stopped_at = {
         kind.name: summary.statistics.of(kind).total_found for kind in DATED
     }
-    message = escape(str(told), 2000) or type(told).__name__
-    runs.end(database, run.id, summary.status, message, summary.stopped_at)
-    summary.problems = problems.first(database, run.id, PROBLEMS_SHOWN)
-    summary.pending = pending.count(database)
+    work.close(database, _message(told))
     return told
+
+
+def _message(told: BaseException) -> str:
+    return escape(str(told), 2000) or type(told).__name__

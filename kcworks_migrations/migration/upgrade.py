@@ -8,12 +8,12 @@ from functools import partial
 
 from ..database import PAUSES_SECONDS
 from ..interrupt import pause, tries
-from ..kinds import RECORD, Kind
+from ..kinds import Kind
 from ..ledger import entries, problems, runs
 from ..ledger.runs import Run
 from ..options import What
 from ..report.summary import result_line
-from ..rules.values import Change, Decision, Problem, Skip
+from ..rules.values import Change, Problem, Skip
 from .decisions import Decisions, Page
 from .work import Work
 
@@ -35,9 +35,8 @@ class Upgrade:
         Raises:
             RunStoppedError: Somebody asked to stop.
         """
-        if RECORD not in self._what.kinds:
-            size = self._work.how.batch_size
-            self._decisions.read_oldest(size, self._database.check_stop)
+        size = self._work.how.batch_size
+        self._decisions.read_oldest(size, self._database.check_stop)
         for kind in self._what.kinds:
             self._do_kind(kind)
 
@@ -52,14 +51,14 @@ class Upgrade:
         cursor: str | None = None
 
         def read() -> Page:
-            size = work.size.rows
-            return self._decisions.page(kind, cursor, size, self._updated(kind))
+            updated = self._updated(kind)
+            return self._decisions.page(kind, cursor, work.batch_rows, updated)
 
         with reporter.phase(work.begin_phase(kind.plural, total)):
             while (page := self.batch(kind, read)).cursor is not None:
                 cursor = page.cursor
                 work.between()
-                if any(isinstance(d, Change) for d in page.decisions):
+                if page.changes:
                     pause(work.how.delay, self._database.check_stop)
         self.retry_locked(kind)
         reporter.line(result_line(kind, work.run.statistics.of(kind)))
@@ -82,11 +81,8 @@ class Upgrade:
         Raises:
             RunStoppedError: The command `stop` asked for it; the batch is committed.
         """
-        if self._work.run.progress is not None:
-            self._work.reporter.batch(self._work.run.progress, self._work.size.rows)
         return self._work.batch(
-            lambda run: self._write(kind, read(), run),
-            partial(self._tell, kind),
+            lambda run: self._write(kind, read(), run), partial(self._tell, kind)
         )
 
     def _tell(self, kind: Kind, page: Page, is_last: bool = False) -> None:
@@ -95,11 +91,7 @@ class Upgrade:
         Those that were locked count when they are decided again, or at the last try.
         """
         self._work.reporter.decisions(kind, page.decisions)
-        locked = {
-            d.id
-            for d in page.decisions
-            if isinstance(d, Problem) and d.reason == "locked"
-        }
+        locked = {p.id for p in page.problems if p.reason == "locked"}
         self._decisions.note(page, () if is_last else locked)
 
     def _write(self, kind: Kind, page: Page, run: Run) -> Page:
@@ -109,36 +101,31 @@ class Upgrade:
             The page, with a problem for each change whose row was locked or had
             changed.
         """
-        changes = [d for d in page.decisions if isinstance(d, Change)]
+        changes = page.changes
         written = entries.write(self._database, run.id, kind, changes)
-        decisions: list[Decision] = page.decisions
         if len(written) < len(changes):
             decisions = [
                 Problem(d.id, d.label, kind.name, "locked", None, d.group_id)
                 if isinstance(d, Change) and d.id not in written
                 else d
-                for d in decisions
+                for d in page.decisions
             ]
-        found = [d for d in decisions if isinstance(d, Problem)]
-        problems.write(self._database, run.id, [*found, *page.group_problems])
-        run.statistics = run.statistics.plus(kind, decisions, page.group_problems)
+            page = page._replace(decisions=decisions)
+        problems.write(self._database, run.id, page.problems)
+        run.statistics = run.statistics.plus(kind, page.decisions, page.group_problems)
         if run.progress is not None and page.cursor is not None:
-            run.progress = run.progress.after(len(decisions))
-        return page._replace(decisions=decisions)
+            run.progress = run.progress.after(len(page.decisions))
+        return page
 
     def retry_locked(self, kind: Kind) -> None:
         """Come back to the rows that were locked, with growing pauses."""
         size = self._work.how.batch_size
+        locked_ids = partial(
+            problems.locked_ids, self._database, self._work.run.id, kind
+        )
         for is_last in tries(PAUSES_SECONDS, self._database.check_stop):
             after: str | None = None
-            while ids := self._database.transaction(
-                problems.locked_ids,
-                self._database,
-                self._work.run.id,
-                kind,
-                after,
-                size,
-            ):
+            while ids := self._database.transaction(locked_ids, after, size):
                 self._work.batch(
                     partial(self._retry, kind, ids),
                     partial(self._tell, kind, is_last=is_last),

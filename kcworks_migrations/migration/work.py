@@ -3,9 +3,8 @@
 """What a run has at hand while it is at work: its batches, its counters, its end."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..database import Database
@@ -25,25 +24,6 @@ Queue = Callable[[Database, Callable[[int], None]], Sent]
 number of entries each time some were handed on."""
 
 
-class BatchSize:
-    """How many rows the next batch takes: fewer after one that took too long."""
-
-    def __init__(self, how: How) -> None:
-        """Begin with the largest batch."""
-        self.rows = self._largest_rows = how.batch_size
-        self._limit_seconds = how.batch_seconds
-
-    @contextmanager
-    def measured(self) -> Generator[None]:
-        """Measure one batch and choose the size of the next."""
-        began = time.monotonic()
-        yield
-        if time.monotonic() - began > self._limit_seconds:
-            self.rows = max(self.rows // 2, 1)
-        else:
-            self.rows = min(self.rows * 2, self._largest_rows)
-
-
 @dataclass
 class Work:
     """What a run has at hand while it is at work."""
@@ -55,9 +35,14 @@ class Work:
     summary: Summary
     how: How
     reporter: Reporter
-    size: BatchSize
     between: CheckStop = never
     """Called between two batches; raises when somebody asked to stop by a signal."""
+    batch_rows: int = field(init=False)
+    """Rows of the next batch: fewer after one that took too long."""
+
+    def __post_init__(self) -> None:
+        """Begin with the largest batch."""
+        self.batch_rows = self.how.batch_size
 
     def begin_phase(self, phase: str, total: int) -> Progress:
         """Begin to count another phase."""
@@ -85,8 +70,14 @@ class Work:
             result = write(run)
             return result, run, runs.save(self.database, run)
 
-        with self.size.measured():
-            result, run, is_stopping = self.database.transaction(do)
+        if self.run.progress is not None:
+            self.reporter.batch(self.run.progress, self.batch_rows)
+        began = time.monotonic()
+        result, run, is_stopping = self.database.transaction(do)
+        if time.monotonic() - began > self.how.batch_seconds:
+            self.batch_rows = max(self.batch_rows // 2, 1)
+        else:
+            self.batch_rows = min(self.batch_rows * 2, self.how.batch_size)
         self.run.statistics, self.run.progress = run.statistics, run.progress
         if run.progress is not None:
             self.reporter.advance(run.progress)
@@ -114,24 +105,33 @@ class Work:
         with self.reporter.phase(progress):
             if queue is not None:
                 sent = queue(database, advance)
-        message = sent.error and f"{sent.pending} changes are pending: {sent.error}"
+        summary.queued, summary.queue_error = sent.sent, sent.error
         summary.stopped_at = sent.position if sent.error else None
-
-        summary.queued, summary.pending = sent.sent, sent.pending
-        summary.queue_error = sent.error
-        self.end(message)
+        self.end(sent.error and f"{sent.pending} changes are pending: {sent.error}")
         self.reporter.end(summary)
 
     def end(self, message: str | None) -> None:
         """Write that the run has succeeded, and complete the summary."""
-        database, run, summary = self.database, self.run, self.summary
+        database, summary = self.database, self.summary
 
         def end() -> None:
-            runs.save(database, run)
-            runs.end(database, run.id, runs.SUCCEEDED, message, summary.stopped_at)
-            summary.problems = problems.first(database, run.id, PROBLEMS_SHOWN)
-            summary.unfinished = history.unfinished_runs(database, run.id)
+            runs.save(database, self.run)
+            self.close(database, message)
 
+        summary.status, summary.statistics = runs.SUCCEEDED, self.run.statistics
         database.transaction(end)
-        summary.status, summary.statistics = runs.SUCCEEDED, run.statistics
         self.reporter.ended(summary, message)
+
+    def close(self, database: Database, message: str | None) -> None:
+        """Write how the run ended, as the summary has it, and complete the summary.
+
+        Args:
+            database: A connection, in a transaction; the run's own may be lost.
+            message: Why it ended early, or what its reindexing waits for.
+        """
+        run_id, summary = self.run.id, self.summary
+        statistics = summary.statistics.as_dict(summary.stopped_at)
+        runs.end(database, run_id, summary.status, statistics, message)
+        summary.problems = problems.first(database, run_id, PROBLEMS_SHOWN)
+        summary.unfinished = history.unfinished_runs(database, run_id)
+        summary.pending = pending.count(database)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -18,44 +19,36 @@ from ..ledger.entries import Restoration
 from ..ledger.statistics import Progress
 from ..rules.values import REASONS, Change, Decision, NoRecords, Problem
 from ..text import as_json, echo, is_terminal, logger, show, unfailing
-from .summary import Summary, last_line, quoted, summary_lines
+from .summary import Summary, last_line, quoted, summary_lines, unfinished_lines
 
 LINE_SECONDS = 5
 """How often a line tells the progress where there is no terminal."""
 
 
+@dataclass
 class Reporter:
     """Prints and logs how a run goes: a bar on a terminal, lines elsewhere.
 
     What can't be told fails no run. Each line of a run in the log carries its number.
     """
 
-    def __init__(
-        self,
-        is_verbose: bool = False,
-        is_json: bool = False,
-        is_silent: bool = False,
-        prefix: str = "",
-        on_progress: Callable[[dict[str, Any]], None] = lambda progress: None,
-    ) -> None:
-        """Choose the way of showing by what standard error is.
+    is_verbose: bool = False
+    """Print each decision."""
+    is_json: bool = False
+    """Print the end as one JSON document instead of text."""
+    is_silent: bool = False
+    """Log, and print nothing."""
+    prefix: str = ""
+    """Put before each message about a row."""
+    on_progress: Callable[[dict[str, Any]], None] = lambda progress: None
+    """Called with the progress each time that rows are done."""
+    run_id: int | None = field(default=None, init=False)
+    _bar: Any = field(default=None, init=False)
+    _told_at: float = field(default=0, init=False)
 
-        Args:
-            is_verbose: Print each decision.
-            is_json: Print the end as one JSON document instead of text.
-            is_silent: Log, and print nothing.
-            prefix: Put before each message about a row.
-            on_progress: Called with the progress each time that rows are done.
-        """
-        self.run_id: int | None = None
-        self._is_verbose = is_verbose
-        self._is_json = is_json
-        self._is_silent = is_silent
-        self._prefix = prefix
-        self._on_progress = on_progress
-        self._bar: Any = None
-        self._has_terminal = not is_silent and is_terminal(sys.stderr)
-        self._told_at = 0.0
+    def __post_init__(self) -> None:
+        """Choose the way of showing by what standard error is."""
+        self._has_terminal = not self.is_silent and is_terminal(sys.stderr)
 
     @unfailing()
     def line(self, message: str, level: int = logging.INFO) -> None:
@@ -68,7 +61,7 @@ class Reporter:
         logger.log(level, "%s%s", run, message)
 
     def _print(self, message: str, level: int = logging.INFO) -> None:
-        if self._is_silent:
+        if self.is_silent:
             return
         if self._bar is not None:
             echo("\r\x1b[K", err=True, nl=False)
@@ -129,19 +122,19 @@ class Reporter:
         """Show how far the phase is."""
         if self._bar is not None:
             self._bar.update(progress.done - self._bar.pos, progress)
-        self._on_progress(progress.as_dict())
+        self.on_progress(progress.as_dict())
 
     @unfailing()
     def decisions(self, kind: Kind, decisions: Sequence[Decision]) -> None:
         """Tell the decisions of a batch that was committed, or would have been."""
-        verb = "Would update" if self._prefix else "Updated"
-        has_details = self._is_verbose or logger.isEnabledFor(logging.DEBUG)
+        verb = "Would update" if self.prefix else "Updated"
+        has_details = self.is_verbose or logger.isEnabledFor(logging.DEBUG)
         for d in decisions:
             if isinstance(d, Problem):
                 fact = f"{REASONS[d.reason]}{quoted(d.value)}"
                 group = f" (group {d.group_id})" if d.group_id else ""
                 message = f"Failed to update {kind} {d.label}{group}: {fact}"
-                self._log(logging.ERROR, f"{self._prefix}{message}")
+                self._log(logging.ERROR, f"{self.prefix}{message}")
             elif isinstance(d, NoRecords):
                 message = f"No records found for {kind} {d.label} (group {d.group_id})"
                 self._detail(message, logging.WARNING)
@@ -162,7 +155,7 @@ class Reporter:
     @unfailing()
     def restorations(self, kind: Kind, restorations: Sequence[Restoration]) -> None:
         """Tell what became of the entries of a batch that was committed."""
-        if self._is_verbose or logger.isEnabledFor(logging.DEBUG):
+        if self.is_verbose or logger.isEnabledFor(logging.DEBUG):
             for r in restorations:
                 self._detail(
                     f"{(r.outcome or 'locked').capitalize()}: {kind} {r.label} from"
@@ -171,23 +164,29 @@ class Reporter:
 
     def _detail(self, message: str, level: int = logging.DEBUG) -> None:
         """Log a line about a row; print it only if every row is asked for."""
-        self._log(level, f"{self._prefix}{message}")
-        if self._is_verbose:
-            self._print(f"{self._prefix}{message}", max(level, logging.INFO))
+        self._log(level, f"{self.prefix}{message}")
+        if self.is_verbose:
+            self._print(f"{self.prefix}{message}", max(level, logging.INFO))
 
     @unfailing()
     def ended(self, summary: Summary, message: str | None = None) -> None:
-        """Log the one line that ends a run."""
+        """Log the one line that ends a run; after an early end, name those before it.
+
+        A run that succeeds names them in its summary.
+        """
         has_failed = summary.status in (runs.STOPPED, runs.FAILED)
         level = logging.ERROR if has_failed else logging.INFO
         self._log(level, last_line(summary, message))
+        if has_failed:
+            for line in unfinished_lines(summary):
+                self.line(line)
 
     @unfailing()
     def end(self, summary: Summary) -> None:
         """Print the end of a run on standard output, with the next safe command."""
-        if self._is_silent:
+        if self.is_silent:
             return
-        if self._is_json:
+        if self.is_json:
             echo(as_json(summary.as_dict()))
         else:
             echo("\n".join(summary_lines(summary)))

@@ -31,7 +31,8 @@ def result_of(
         `ERRORS_LISTED`. All rows are done when there is a result: ``stopped_early``
         says that handing them to the indexing queues stopped, ``stopped_at_record``
         (or ``_community``) after how many of the updated rows. ``group_errors``
-        counts malformed groups of records, apart from the records.
+        counts malformed groups of records, apart from the records. ``unfinished`` names
+        earlier runs that did not finish, with what stands of each.
     """
     tally = summary.statistics.of(kind)
     has_stopped = summary.queue_error is not None
@@ -52,6 +53,7 @@ def result_of(
         else None,
         "pending": summary.pending,
         "queue_error": summary.queue_error,
+        "unfinished": [run._asdict() for run in summary.unfinished],
     }
     if kind is COMMUNITY:
         return result | {"no_records": tally.no_records}

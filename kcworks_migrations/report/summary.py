@@ -121,7 +121,7 @@ def summary_lines(summary: Summary) -> list[str]:
     lines += table_lines(summary.statistics, "restored" if is_revert else "updated")
     if summary.message:
         lines += wrapped(summary.message)
-        return lines + _problem_lines(summary) + _unfinished_lines(summary)
+        return lines + _problem_lines(summary) + unfinished_lines(summary)
     if not is_revert and summary.statistics.updated == 0:
         lines.append("Nothing had to be changed.")
     if later := summary.statistics.records.later_versions:
@@ -144,7 +144,7 @@ def summary_lines(summary: Summary) -> list[str]:
             lines += [f"  - {text}" for text in consequences()]
         lines.append(f"Look at the state: {COMMAND} status")
         lines.append(_way_back(summary))
-    return lines + _unfinished_lines(summary)
+    return lines + unfinished_lines(summary)
 
 
 def table_lines(statistics: Statistics, verb: str) -> list[str]:
@@ -171,7 +171,7 @@ def _way_back(summary: Summary) -> str:
     return f"Undo this run: {COMMAND} rollback --run {summary.run_id}"
 
 
-def _unfinished_lines(summary: Summary) -> list[str]:
+def unfinished_lines(summary: Summary) -> list[str]:
     """Name earlier runs that did not come to their end, and the way back from each."""
     if summary.action == "revert" or not summary.unfinished:
         return []

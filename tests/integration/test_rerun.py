@@ -184,10 +184,13 @@ def test_end_of_a_run_names_the_unfinished_one_and_its_way_back(
     assert instance.upgrade().unfinished == []
 
 
-def test_every_unfinished_run_is_named_until_an_end_undoes_it(instance):
+def test_every_unfinished_run_is_named_until_an_end_undoes_it(instance, capsys):
     fill(instance)
     first = end_early(instance, "failed")
+    assert "did not finish" not in capsys.readouterr().err
     second = end_early(instance, "stopped")
+    # One that ends early names those before it, too.
+    assert f"to undo: {ROLLBACK} {first}" in capsys.readouterr().err
     summary = instance.upgrade()
     named = [(run.id, run.standing) for run in summary.unfinished]
     counts = [len(instance.backup(run_id=id)) for id in (first, second)]

@@ -398,4 +398,5 @@ def test_run_row_has_the_task(instance):
     result = communities_task.apply(task_id="a-task").get()
     assert instance.run().task_id == "a-task"
     assert result["run"] == instance.run().id
+    assert result["unfinished"] == []
     assert migration.apply(instance.engine, "cli").run_id != result["run"]

@@ -254,6 +254,15 @@ def test_summary_lines_name_earlier_runs_that_did_not_finish():
     assert "    to undo: invenio kcworks-created-dates rollback --run 5" in lines
 
 
+@pytest.mark.parametrize(("status", "count"), [("failed", 3), ("succeeded", 0)])
+def test_early_end_names_earlier_runs_that_did_not_finish(capsys, status, count):
+    ended = summary(status=status, unfinished=[Unfinished(5, "apply", "failed", 12)])
+
+    Reporter().ended(ended)
+
+    assert len(capsys.readouterr().err.splitlines()) == count
+
+
 def test_last_line_is_one_line_with_the_numbers_and_the_reason():
     line = last_line(summary(status="failed", pending=98), "Away.")
 
