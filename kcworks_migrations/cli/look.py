@@ -102,8 +102,7 @@ def show(name: str, is_json: bool) -> None:
 
 def _history(database: Database, name: str) -> dict[str, list[dict[str, Any]]]:
     """Read what is known by a name: entries, problems, and the rows themselves."""
-    entries = history.entries_of(database, name)
-    problems = history.problems_of(database, name)
+    entries, problems = history.named(database, name)
     present = []
     for kind in DATED:
         rows = [row for row in entries + problems if row["kind"] == kind.name]

@@ -141,16 +141,17 @@ def has_succeeded(database: Database) -> bool:
     return database.execute(HAS_SUCCEEDED).scalar_one()
 
 
-def entries_of(database: Database, name: str) -> list[dict[str, Any]]:
-    """Give the entries of a row, by its PID, slug or UUID, the oldest first."""
-    rows = database.execute(SELECT_HISTORY, name=name).mappings()
-    return [dict(row) for row in rows]
+def named(
+    database: Database, name: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give what is known of a row by its PID, slug or UUID.
 
-
-def problems_of(database: Database, name: str) -> list[dict[str, Any]]:
-    """Give the problems of a row, by its PID, slug or UUID, the oldest first."""
-    rows = database.execute(SELECT_PROBLEMS, name=name).mappings()
-    return [dict(row) for row in rows]
+    Returns:
+        Its entries and its problems, the oldest first.
+    """
+    entries = database.execute(SELECT_HISTORY, name=name).mappings()
+    problems = database.execute(SELECT_PROBLEMS, name=name).mappings()
+    return [*map(dict, entries)], [*map(dict, problems)]
 
 
 def present(

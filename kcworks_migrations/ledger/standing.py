@@ -11,23 +11,22 @@ from sqlalchemy import text
 from ..database import Database
 from ..kinds import RECORD, Kind
 
+_SELECTED = """
+    b.outcome IS NULL AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)
+    AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id)
+    AND (CAST(:names AS text[]) IS NULL OR b.label = ANY(CAST(:names AS text[]))
+         OR b.entity_id::text = ANY(CAST(:names AS text[])))
+"""
 # An entry that a later one built on is out of reach until that one is restored: before
 # it, it would be found changed, and the first value be lost. The entries' numbers tell
 # the order, not the runs'.
-_LATER = """
-    SELECT FROM kcworks_created_dates_backup AS later
-    WHERE later.entity_id = b.entity_id AND later.kind = b.kind
-      AND later.id > b.id AND later.outcome IS NULL
-"""
-_NAMED = """
-  AND (CAST(:names AS text[]) IS NULL OR b.label = ANY(CAST(:names AS text[]))
-       OR b.entity_id::text = ANY(CAST(:names AS text[])))
+_BUILDS_ON_IT = """
+    later.entity_id = b.entity_id AND later.kind = b.kind
+    AND later.id > b.id AND later.outcome IS NULL
 """
 _REACHABLE = f"""
-    FROM kcworks_created_dates_backup AS b
-    WHERE b.kind = :kind AND b.outcome IS NULL
-      AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id)
-      AND NOT EXISTS ({_LATER}) {_NAMED}
+FROM kcworks_created_dates_backup AS b WHERE {_SELECTED} AND NOT EXISTS (
+    SELECT FROM kcworks_created_dates_backup AS later WHERE {_BUILDS_ON_IT})
 """
 SELECT_REACHABLE = text(
     f"SELECT b.id {_REACHABLE}"
@@ -36,20 +35,14 @@ SELECT_REACHABLE = text(
 )
 COUNT_REACHABLE = text(f"SELECT count(*) {_REACHABLE}")
 COUNT_STANDING = text(
-    "SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE b.outcome IS NULL"
-    " AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)"
-    f" AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id) {_NAMED}"
+    f"SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE {_SELECTED}"
 )
 # Rows of a run that later runs changed again, by the latest of these.
-SELECT_LATER_RUNS = text(
-    "SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b"
-    " JOIN kcworks_created_dates_backup AS later"
-    " ON later.entity_id = b.entity_id AND later.kind = b.kind"
-    " AND later.id > b.id AND later.outcome IS NULL"
-    f" WHERE b.run_id = :run_id AND b.kind = :kind AND b.outcome IS NULL {_NAMED}"
-    " GROUP BY later.run_id ORDER BY later.run_id DESC"
-)
-
+SELECT_LATER_RUNS = text(f"""
+SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b
+JOIN kcworks_created_dates_backup AS later ON {_BUILDS_ON_IT} WHERE {_SELECTED}
+GROUP BY later.run_id ORDER BY later.run_id DESC
+""")
 SELECT_IDS_OF_RUN = text(
     "SELECT b.entity_id::text FROM kcworks_created_dates_backup AS b"
     " WHERE b.run_id = :run_id AND b.kind = :kind"
@@ -78,6 +71,11 @@ class Selection:
             return None
         return list(self.records if kind is RECORD else self.communities)
 
+    def values(self, kind: Kind) -> dict[str, Any]:
+        """Give the values of the queries for the changes of a kind."""
+        names = self.names(kind)
+        return {"run_id": self.run_id, "kind": kind.name, "names": names}
+
 
 def reachable(
     database: Database, selection: Selection, kind: Kind, before: int | None, limit: int
@@ -94,25 +92,13 @@ def reachable(
     Returns:
         Their numbers.
     """
-    found = database.execute(
-        SELECT_REACHABLE,
-        run_id=selection.run_id,
-        kind=kind.name,
-        before=before,
-        limit=limit,
-        names=selection.names(kind),
-    )
-    return list(found.scalars())
+    values = selection.values(kind) | {"before": before, "limit": limit}
+    return list(database.execute(SELECT_REACHABLE, **values).scalars())
 
 
 def count_reachable(database: Database, selection: Selection, kind: Kind) -> int:
     """Count the selected changes that stand and that no later run built on."""
-    return database.execute(
-        COUNT_REACHABLE,
-        run_id=selection.run_id,
-        kind=kind.name,
-        names=selection.names(kind),
-    ).scalar_one()
+    return database.execute(COUNT_REACHABLE, **selection.values(kind)).scalar_one()
 
 
 def count_standing(
@@ -151,12 +137,7 @@ def later_runs(
     """
     found: dict[int, int] = {}
     for kind in kinds:
-        for later in database.execute(
-            SELECT_LATER_RUNS,
-            run_id=selection.run_id,
-            kind=kind.name,
-            names=selection.names(kind),
-        ):
+        for later in database.execute(SELECT_LATER_RUNS, **selection.values(kind)):
             found[later.run_id] = found.get(later.run_id, 0) + later.rows
     return found
 

@@ -3,12 +3,13 @@
 """What a run counts: statistics that always add up, and how far it is."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..kinds import Kind
-from ..rules.values import Change, Decision, NoRecords, Problem
+from ..rules.values import Change, Decision, NoRecords, Problem, Skip
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,17 @@ class Tally:
 
     def plus(self, decisions: Iterable[Decision]) -> "Tally":
         """Give the tally with some more decisions counted."""
-        updated = skipped = no_records = errors = later_versions = 0
-        for decision in decisions:
-            if isinstance(decision, Change):
-                updated += 1
-                later_versions += decision.is_later_version
-            elif isinstance(decision, Problem):
-                errors += 1
-            elif isinstance(decision, NoRecords):
-                no_records += 1
-            else:
-                skipped += 1
+        decisions = list(decisions)
+        count = Counter(map(type, decisions))
+        later_versions = [
+            d for d in decisions if type(d) is Change and d.is_later_version
+        ]
         return Tally(
-            self.updated + updated,
-            self.skipped + skipped,
-            self.no_records + no_records,
-            self.errors + errors,
-            self.later_versions + later_versions,
+            self.updated + count[Change],
+            self.skipped + count[Skip],
+            self.no_records + count[NoRecords],
+            self.errors + count[Problem],
+            self.later_versions + len(later_versions),
         )
 
 
