@@ -183,16 +183,10 @@ def _send_mail(summary: Summary, settings: Notices) -> None:
     message = Message(subject, recipients=list(settings.notice_recipients))
     message.body = _templates.get_template("notice.txt").render(values)
     message.html = _templates.get_template("notice.html").render(values)
-    with _socket_timeout(MAIL_TIMEOUT_SECONDS):
-        current_app.extensions["mail"].send(message)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Generator[None]:
-    """Bound the sockets that are opened meanwhile: Flask-Mail knows no timeout."""
+    # Flask-Mail knows no timeout, so all sockets that are opened meanwhile get one.
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(MAIL_TIMEOUT_SECONDS)
     try:
-        yield
+        current_app.extensions["mail"].send(message)
     finally:
         socket.setdefaulttimeout(before)
