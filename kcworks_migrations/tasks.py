@@ -185,14 +185,7 @@ def _work(
     with opened(db.engine, how.lock_timeout_seconds) as database:
         tables.make(database)
     summary = migration.apply(
-        db.engine,
-        "celery",
-        what,
-        how,
-        reporter,
-        task.request.id,
-        reason,
-        is_queued,
+        db.engine, "celery", what, how, reporter, task.request.id, reason, is_queued
     )
     assert summary.run_id is not None
     with opened(db.engine, how.lock_timeout_seconds) as database:

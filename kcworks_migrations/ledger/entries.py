@@ -147,11 +147,7 @@ def _lines(values: list[str | None]) -> str | None:
 
 
 def restore(
-    database: Database,
-    selection: Selection,
-    kind: Kind,
-    before: int | None,
-    limit: int,
+    database: Database, selection: Selection, kind: Kind, before: int | None, limit: int
 ) -> list[Restoration]:
     """Restore the next changes that stand, newest first, and close their entries.
 

@@ -35,15 +35,13 @@ class Tally:
         """Give the tally with some more decisions counted."""
         decisions = list(decisions)
         count = Counter(map(type, decisions))
-        later_versions = [
-            d for d in decisions if type(d) is Change and d.is_later_version
-        ]
+        later = sum(d.is_later_version for d in decisions if isinstance(d, Change))
         return Tally(
             self.updated + count[Change],
             self.skipped + count[Skip],
             self.no_records + count[NoRecords],
             self.errors + count[Problem],
-            self.later_versions + len(later_versions),
+            self.later_versions + later,
         )
 
 

@@ -10,13 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
-
 from ..config import What
 from ..database import Database
 from ..errors import RefusedError
 from ..interrupt import CheckStop, never
-from ..kinds import RECORD, Kind
+from ..kinds import DATED, RECORD, Kind
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
 from ..rules.values import Change, Decision, Oldest, Problem, RecordRow, Skip
 from ..text import escape
@@ -24,19 +22,12 @@ from . import scan
 
 # A misspelt name in a list of rows would silently choose other rows. One pass over
 # each table for all names, in the very values that the names are compared with later.
-SELECT_UNKNOWN_NAMES = text("""
-WITH n AS (SELECT DISTINCT unnest(CAST(:names AS text[])) AS name)
-SELECT name FROM n
-EXCEPT SELECT t.json->>'id' FROM rdm_records_metadata AS t
-       WHERE t.json->>'id' IN (SELECT name FROM n)
-EXCEPT SELECT t.id::text FROM rdm_records_metadata AS t
-       WHERE t.id::text IN (SELECT name FROM n)
-EXCEPT SELECT c.slug FROM communities_metadata AS c
-       WHERE c.slug IN (SELECT name FROM n)
-EXCEPT SELECT c.id::text FROM communities_metadata AS c
-       WHERE c.id::text IN (SELECT name FROM n)
-ORDER BY name
-""")
+# A join, however many names there are, where `OR` would compare each row with each.
+SELECT_NAMED = """
+SELECT v.name FROM {table} AS t
+CROSS JOIN LATERAL (VALUES ({label}), (t.id::text)) AS v(name)
+WHERE v.name IN (SELECT unnest(CAST(:names AS text[])))
+"""
 
 
 def sift(
@@ -215,9 +206,12 @@ def check_names(database: Database, what: What) -> None:
     names = [*what.exclude, *(what.only or ())]
     if not names:
         return
-    unknown = database.execute(SELECT_UNKNOWN_NAMES, names=names).scalars().all()
+    unknown = set(names)
+    for kind in DATED:
+        known = database.execute_on(kind, SELECT_NAMED, names=names)
+        unknown.difference_update(known.scalars())
     if unknown:
-        shown = ", ".join(escape(name, 60) for name in unknown[:10])
+        shown = ", ".join(escape(name, 60) for name in sorted(unknown)[:10])
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
         raise RefusedError(
             f"Names that are no record and no community: {shown}{more}.",

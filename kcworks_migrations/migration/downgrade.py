@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """The way back: restores what stands, the newest change first."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from ..database import PAUSES_SECONDS, Database
@@ -69,26 +68,23 @@ class Downgrade:
 
     def _restore_kind(self, kind: Kind) -> None:
         before: int | None = None
-
-        def restore(run: Run) -> list[Restoration]:
-            rows = self._work.batch_rows
-            found = entries.restore(self._database, self._selection, kind, before, rows)
-            self._count(kind, found, run)
-            return found
-
         tell = partial(self._work.reporter.restorations, kind)
-        while restorations := self._work.batch(restore, tell):
-            before = restorations[0].entry_id
+        while found := self._work.batch(partial(self._restore, kind, before), tell):
+            before = found[0].entry_id
             self._work.between()
 
-    def _count(self, kind: Kind, restorations: Sequence[Restoration], run: Run) -> None:
-        """Write the problems of a batch, and count it in the run."""
+    def _restore(self, kind: Kind, before: int | None, run: Run) -> list[Restoration]:
+        """Restore a batch, write its problems, and count it in the run."""
+        restorations = entries.restore(
+            self._database, self._selection, kind, before, self._work.batch_rows
+        )
         decisions = [d for r in restorations if (d := _decision(kind, r))]
         found = [d for d in decisions if isinstance(d, Problem)]
         problems.write(self._database, run.id, found)
         run.statistics = run.statistics.plus(kind, decisions)
         if run.progress is not None and restorations:
             run.progress = run.progress.after(len(decisions))
+        return restorations
 
 
 def _decision(kind: Kind, r: Restoration) -> Decision | None:

@@ -18,10 +18,7 @@ PROBLEMS_SHOWN = 10
 CONSEQUENCES = (
     (range(0, 13), "BibTeX citations now carry the year of the true date."),
     (range(13, 99), "JSON-LD, CSV and other exports now carry the true date."),
-    (
-        range(14, 99),
-        "GracePeriodPolicy and FileModificationGracePeriodPolicy close.",
-    ),
+    (range(14, 99), "GracePeriodPolicy and FileModificationGracePeriodPolicy close."),
     (range(0, 99), "Purge the caches in front of the instance: ETags do not change."),
     (range(0, 99), "Lists by date change once the queues are drained."),
 )
