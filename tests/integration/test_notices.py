@@ -183,6 +183,18 @@ def test_a_mail_tells_of_a_run_whose_database_is_gone(instance, inbox, monkeypat
     assert "it was stopped by Ctrl-C" in plain
 
 
+def test_a_mail_names_the_unfinished_runs_before_it(instance, inbox, monkeypatch):
+    instance.many(3, 1)
+    stop_early(instance, monkeypatch)
+    run_id = instance.run().id
+    stop_early(instance, monkeypatch)
+    assert len(inbox) == 2
+    for kind in ("plain", "html"):
+        undo = f"rollback --run {run_id}"
+        told = [undo in mail.get_body((kind,)).get_content() for mail in inbox]
+        assert told == [False, True], kind
+
+
 def test_a_mail_tells_what_the_database_said(instance, inbox):
     instance.record(LEGACY)
     with instance.engine.begin() as connection:
