@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """``rehearse``: a few real rows there and back."""
 
+from dataclasses import asdict
+
 import click
 from flask import current_app
 from flask.cli import with_appcontext
@@ -47,7 +49,7 @@ def rehearse(limit: int, reason: str | None, is_json: bool, yes: bool) -> None:
     make_tables(how)
     reporter = Reporter(how.verbose)
     result = rehearsal.rehearse(db.engine, what, how, limit, reporter, reason)
-    echo(as_json(result.as_dict()) if is_json else "\n".join(_lines(result)))
+    echo(as_json(asdict(result)) if is_json else "\n".join(_lines(result)))
     click.get_current_context().exit(1 if result.wrong else 0)
 
 

@@ -117,7 +117,7 @@ def _told(run_id: int, error: BaseException, reporter: Reporter) -> BaseExceptio
     if isinstance(error, RunStoppedError):
         return RunStoppedError(run_id, error.asked_by)
     if isinstance(error, DBAPIError):
-        return RunFailedError(run_id, f"the database says: {said_by(error)}.")
+        return RunFailedError(run_id, said(error))
     if isinstance(error, KeyboardInterrupt):
         return RunStoppedError(run_id, "Ctrl-C")
     if isinstance(error, CreatedDatesError) or not isinstance(error, Exception):
@@ -125,8 +125,16 @@ def _told(run_id: int, error: BaseException, reporter: Reporter) -> BaseExceptio
     # A defect of this package, or of what it calls: whoever reports it needs the trace.
     trace = "".join(traceback.format_exception(error)).splitlines()
     reporter.line("\n".join(map(escape, trace)), logging.ERROR)
-    fact = f"{type(error).__name__}: {escape(str(error)).rstrip('.')}"
-    return RunFailedError(run_id, f"{fact}.")
+    return RunFailedError(run_id, said(error))
+
+
+def said(error: BaseException) -> str:
+    """Give what an error says: a sentence on one line, safe to print."""
+    if isinstance(error, DBAPIError):
+        return f"the database says: {said_by(error)}."
+    if isinstance(error, CreatedDatesError):
+        return error.message
+    return f"{type(error).__name__}: {escape(str(error)).rstrip('.')}."
 
 
 def _close(

@@ -3,11 +3,11 @@
 """Which rows are rehearsed: some of all shapes."""
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ..config import How, What
 from ..database import Database
-from ..interrupt import CheckStop
 from ..kinds import COMMUNITY, MEMBERSHIPS, RECORD, Kind
 from ..migration.decisions import Decisions
 from ..rules.values import Change
@@ -26,9 +26,7 @@ WHERE t.id = ANY(CAST(:ids AS uuid[])) GROUP BY t.id
 Chosen = dict[Kind, list[Change]]
 
 
-def choose(
-    database: Database, what: What, how: How, limit: int, check_stop: CheckStop
-) -> tuple[Chosen, int]:
+def choose(database: Database, what: What, how: How, limit: int) -> tuple[Chosen, int]:
     """Choose from all changes that an update would make.
 
     Args:
@@ -36,7 +34,6 @@ def choose(
         what: What the update is to do.
         how: How many rows are read at a time.
         limit: The most rows to choose.
-        check_stop: Called between two pages; may raise.
 
     Returns:
         The changes by kind, those of all shapes in turn; of communities those with the
@@ -45,9 +42,9 @@ def choose(
     shapes: dict[Kind, dict[Any, list[Change]]] = {RECORD: {}, COMMUNITY: {}}
     count = 0
     decisions = Decisions(database, what)
-    decisions.read_oldest(how.batch_size, check_stop)
+    decisions.read_oldest(how.batch_size, database.check_stop)
     for kind in what.kinds:
-        for page in decisions.pages(kind, how.batch_size, check_stop):
+        for page in decisions.pages(kind, how.batch_size, database.check_stop):
             count += len(page.changes)
             for change in page.changes:
                 seen = shapes[kind].setdefault(_shape(change), [])
@@ -66,12 +63,9 @@ def _count_members(
 ) -> dict[str, int]:
     """Count the records in each community."""
     ids = [change.id for alike in shapes for change in alike]
-
-    def read() -> dict[str, int]:
-        rows = database.execute_on(COMMUNITY, COUNT_MEMBERS, ids=ids)
-        return {row.id: row.count for row in rows}
-
-    return database.transaction(read)
+    count = database.execute_on
+    rows = database.transaction(count, COMMUNITY, COUNT_MEMBERS, ids=ids)
+    return {row.id: row.count for row in rows}
 
 
 def _shape(change: Change) -> tuple[bool, ...]:
@@ -83,6 +77,5 @@ def _shape(change: Change) -> tuple[bool, ...]:
 
 def _in_turn(shapes: Sequence[Sequence[Change]], limit: int) -> list[Change]:
     """Take one of each shape in turn, up to a limit."""
-    longest = max(map(len, shapes), default=0)
-    in_turn = [s[n] for n in range(longest) for s in shapes if n < len(s)]
-    return in_turn[:limit]
+    turns = zip_longest(*shapes)
+    return [change for turn in turns for change in turn if change is not None][:limit]

@@ -84,11 +84,11 @@ def test_rehearse_after_the_upgrade_has_nothing_to_do(sample, rehearsed):
 @pytest.mark.parametrize("is_there", [True, False])
 def test_rehearse_sees_another_byte(sample, rehearsed, monkeypatch, is_there):
     """The comparison is real: one changed column is found, there and back."""
-    read = rehearsal._Steps._row_sums
+    read = rehearsal._row_sums
     times = []
 
-    def meddle(self, chosen):
-        sums = read(self, chosen)
+    def meddle(database, chosen):
+        sums = read(database, chosen)
         times.append(sums)
         # Read before, then changed, then restored.
         if len(times) == (2 if is_there else 3):
@@ -97,7 +97,7 @@ def test_rehearse_sees_another_byte(sample, rehearsed, monkeypatch, is_there):
             sums[id] = (version, "another checksum", created)
         return sums
 
-    monkeypatch.setattr(rehearsal._Steps, "_row_sums", meddle)
+    monkeypatch.setattr(rehearsal, "_row_sums", meddle)
     status, document = rehearsed("--limit", "5")
     assert status == 1
     assert len(document["wrong"]) == 1
@@ -116,7 +116,7 @@ def interrupt(*args):
     [
         (outbox, "correct", fail, "failed"),
         (outbox, "correct", interrupt, "stopped"),
-        (rehearsal._Steps, "_compare_rows", fail, "failed"),
+        (rehearsal, "_compare_rows", fail, "failed"),
         (upgrade.Upgrade, "_write", fail, "failed"),
     ],
 )
