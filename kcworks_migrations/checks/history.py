@@ -3,24 +3,24 @@
 """What was done here before, by Alembic and by runs, and what comes next?"""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from flask import current_app
 from sqlalchemy import text
 
 from .. import locks
+from ..database import Database
 from ..ledger import history, runs, tables
 from ..text import COMMAND, counted, escape
-from .database import ReadOnly
 from .line import Line, fine, stop, warning
 
-UPGRADE = "`invenio alembic upgrade kcworks_migrations@head`"
+BRANCH = "kcworks_migrations"
+UPGRADE = f"`invenio alembic upgrade {BRANCH}@head`"
 UPDATE = f"`{COMMAND} update`"
 
 SELECT_STAMPED = text("SELECT version_num FROM alembic_version")
 
 
-def revision(database: ReadOnly) -> Iterable[Line]:
+def revision(database: Database) -> Iterable[Line]:
     """Tell which of our revisions are stamped; `what_to_do` is the next command."""
     if not database.has_table("alembic_version"):
         fact = "The database has no table alembic_version."
@@ -31,28 +31,20 @@ def revision(database: ReadOnly) -> Iterable[Line]:
         yield stop("revision", fact, todo)
         return
     stamped = database.execute(SELECT_STAMPED).scalars().all()
-    script = current_app.extensions["invenio-db"].alembic.script_directory
-    known = {found.revision for found in script.walk_revisions()}
+    directory = current_app.extensions["invenio-db"].alembic.script_directory
+    scripts = list(directory.walk_revisions())  # the newest first
+    known = {script.revision for script in scripts}
     if unknown := [escape(version) for version in stamped if version not in known]:
         fact = f"No installed module has the stamped revision {', '.join(unknown)}."
         todo = "Install the release that has it: any `invenio alembic upgrade` fails."
         yield stop("revision", fact, todo)
         return
-    yield _state(database, _ours(script), stamped)
+    ours = [s.revision for s in scripts if BRANCH in s.branch_labels]
+    yield _state(database, ours[::-1], stamped)
 
 
-def _ours(script: Any) -> list[str]:
-    """Give our revisions, the first one first."""
-    ours = []
-    name = "kcworks_migrations@head"
-    while found := name and script.get_revision(name):
-        ours.append(found.revision)
-        name = found.down_revision
-    return ours[::-1]
-
-
-def _state(database: ReadOnly, ours: list[str], stamped: Sequence[str]) -> Line:
-    """Compare what is stamped with the tables and the runs that are there."""
+def _state(database: Database, ours: Sequence[str], stamped: Sequence[str]) -> Line:
+    """Compare our revisions, the first one first, with the tables and the runs."""
     # Alembic stamps the last revision alone; the earlier ones are implied.
     done = next((n for n, id in enumerate(ours, 1) if id in stamped), 0)
     is_made = tables.TABLES_REVISION in ours[:done]
@@ -82,7 +74,7 @@ def _state(database: ReadOnly, ours: list[str], stamped: Sequence[str]) -> Line:
     return warning("revision", f"{fact} Alembic would do nothing.", UPDATE)
 
 
-def other_runs(database: ReadOnly) -> Iterable[Line]:
+def run(database: Database) -> Iterable[Line]:
     """Tell whether a run is at work, and which earlier ones did not finish."""
     if locks.holder(database):
         todo = f"Wait until it has ended: `{COMMAND} status`."
@@ -95,9 +87,9 @@ def other_runs(database: ReadOnly) -> Iterable[Line]:
             fact = f"Run {last['id']} (revert, {last['status']}) did not finish."
             todo = f"To restore the rest first: `{COMMAND} rollback`."
             yield warning("run", fact, todo)
-    for run in history.unfinished_runs(database):
-        changes = counted(run.standing, "change")
-        fact = f"Run {run.id} ({run.action}, {run.status}) did not finish; its"
+    for left in history.unfinished_runs(database):
+        changes = counted(left.standing, "change")
+        fact = f"Run {left.id} ({left.action}, {left.status}) did not finish; its"
         todo = "The next run does the rest. To undo what stands:"
-        undo = f"`{COMMAND} rollback --run {run.id}`."
+        undo = f"`{COMMAND} rollback --run {left.id}`."
         yield warning("run", f"{fact} {changes} stand.", f"{todo} {undo}")

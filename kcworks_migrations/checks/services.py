@@ -8,7 +8,7 @@ from flask import current_app
 
 from ..config import How, What
 from ..index import health, probe
-from ..text import COMMAND, escape
+from ..text import COMMAND, counted, escape
 from .line import Line, fine, stop, warning
 
 BROKER_SECONDS = 3
@@ -28,19 +28,16 @@ WITHOUT = (
 
 def custom_fields(what: What) -> Iterable[Line]:
     """Tell which fields of the settings the application does not know."""
-    wanted = {
-        "RDM_CUSTOM_FIELDS": (what.record_date_field, what.record_groups_field),
-        "COMMUNITIES_CUSTOM_FIELDS": (what.community_group_field,),
-    }
-    missing = [
-        f"{setting} has no {escape(name)}"
-        for setting, names in wanted.items()
-        for name in names
-        if name not in {field.name for field in current_app.config.get(setting, ())}
-    ]
-    if missing:
-        todo = "Check that KCWORKS_CREATED_DATES_..._FIELD name the right fields."
-        yield warning("custom_fields", f"{'; '.join(missing)}.", todo)
+    wanted = (
+        ("RDM_CUSTOM_FIELDS", what.record_date_field),
+        ("RDM_CUSTOM_FIELDS", what.record_groups_field),
+        ("COMMUNITIES_CUSTOM_FIELDS", what.community_group_field),
+    )
+    for setting, name in wanted:
+        if name not in {field.name for field in current_app.config.get(setting, ())}:
+            fact = f"{setting} has no {escape(name)}."
+            todo = "Check that KCWORKS_CREATED_DATES_..._FIELD name the right fields."
+            yield warning("custom_fields", fact, todo)
 
 
 def broker(how: How) -> Iterable[Line]:
@@ -49,20 +46,21 @@ def broker(how: How) -> Iterable[Line]:
     Nothing is declared except the answer queue of the ping, which goes with it.
     """
     try:
-        found = probe.broker(how, BROKER_SECONDS, PING_SECONDS)
+        address, messages, workers = probe.broker(how, BROKER_SECONDS, PING_SECONDS)
     except Exception as error:  # each transport has errors of its own
         said = escape(str(error), 200) or type(error).__name__
         todo = f"Start it, or correct its address. {WITHOUT}"
         yield stop("broker", f"The broker does not answer: {said}.", todo)
         return
-    messages = f"{found.messages:,} messages are in the indexing queues"
-    yield fine("broker", f"{escape(found.address)} answers; {messages}.")
-    if found.messages > BACKLOG_MESSAGES:
+    queued = f"{messages:,} messages are in the indexing queues"
+    fact = f"{escape(address)} answers; {queued}."
+    if messages > BACKLOG_MESSAGES:
         todo = "Check that the workers keep up: what the upgrade queues comes after."
-        yield warning("queues", f"{messages} already.", todo)
-    if found.workers:
-        plural = "s" * (found.workers > 1)
-        yield fine("workers", f"{found.workers} Celery worker{plural} answered.")
+        yield warning("broker", fact, todo)
+    else:
+        yield fine("broker", fact)
+    if workers:
+        yield fine("workers", f"{counted(workers, 'Celery worker')} answered.")
     else:
         fact = f"No Celery worker answered within {PING_SECONDS} s."
         todo = "Start the workers: without one the queues fill and nothing is indexed."
@@ -80,16 +78,11 @@ def schedule() -> Iterable[Line]:
 def search(how: How) -> Iterable[Line]:
     """Tell how OpenSearch is, and whether it would take the new documents."""
     found = health.look(how.health_timeout_seconds)
-    fact = f"{found.reason[:200].rstrip('.')}."
+    fact = f"{found.reason.rstrip('.')}."
     if not found.is_healthy:
         yield stop("search", fact, f"Mend OpenSearch first. {WITHOUT}")
-    elif found.status == "yellow":
-        todo = "Nothing if it has one node: only copies of shards are missing."
-        yield warning("search", fact, todo)
-    else:
-        yield fine("search", fact)
-    if found.status in ("unreachable", "error"):
         return
+    yield fine("search", fact)
     if missing := ", ".join(probe.missing_indices()):
         todo = "Make the indices first: `invenio index init`."
         yield stop("search_indices", f"OpenSearch lacks an index: {missing}.", todo)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Looks at the queues, the workers and the indices, and changes none of them."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery import current_app as celery_app
 from flask import current_app
@@ -22,18 +22,9 @@ DRAINING_TASKS = {"manage_indexer_queues", "process_bulk_queue"}
 """The tasks that drain the queues, in whichever module a release has them."""
 
 
-class Broker(NamedTuple):
-    """What was seen of the broker."""
-
-    address: str
-    """Without the password."""
-    messages: int
-    """How many are in the indexing queues."""
-    workers: int
-    """How many answered."""
-
-
-def broker(how: How, timeout_seconds: float, ping_seconds: float) -> Broker:
+def broker(
+    how: How, timeout_seconds: float, ping_seconds: float
+) -> tuple[str, int, int]:
     """Look at the broker, the queues that would be used, and the workers.
 
     A queue says nothing of workers: they come for one task each.
@@ -44,14 +35,15 @@ def broker(how: How, timeout_seconds: float, ping_seconds: float) -> Broker:
         ping_seconds: How long the workers may take to answer.
 
     Returns:
-        What was seen; an error of the transport says why nothing was.
+        The address without the password, how many messages are in the queues, and how
+        many workers answered; an error of the transport says why there is no answer.
     """
     with connected(timeout_seconds) as connection:
         messages = _count_messages(connection, how)
         workers = celery_app.control.inspect(
             timeout=ping_seconds, connection=connection
         ).ping()
-        return Broker(connection.as_uri(), messages, len(workers or ()))
+        return connection.as_uri(), messages, len(workers or ())
 
 
 def _count_messages(connection: Any, how: How) -> int:

@@ -4,7 +4,6 @@
 
 import pytest
 from invenio_search import current_search_client
-from sqlalchemy import text
 from support.faults import wait_until
 
 from kcworks_migrations.checks import check, services
@@ -124,21 +123,3 @@ def test_standby_is_a_stop(elsewhere, restarted, own_folder):
         restarted()
     assert line.level == "stop" and "standby" in line.fact
     assert look(elsewhere.engine, "database")[0].level == "fine"
-
-
-def test_prepared_transaction_is_a_warning(elsewhere, restarted):
-    autocommit = elsewhere.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with autocommit.connect() as connection:
-        connection.execute(text("ALTER SYSTEM SET max_prepared_transactions = 2"))
-    restarted()
-    with autocommit.connect() as connection:
-        connection.execute(text("BEGIN"))
-        connection.execute(text("SELECT FROM rdm_records_metadata FOR UPDATE"))
-        connection.execute(text("PREPARE TRANSACTION 'left-behind'"))
-    try:
-        (line,) = look(elsewhere.engine, "transactions")
-    finally:
-        with autocommit.connect() as connection:
-            connection.execute(text("ROLLBACK PREPARED 'left-behind'"))
-            connection.execute(text("ALTER SYSTEM RESET max_prepared_transactions"))
-    assert line.level == "warning" and "left-behind" in line.fact
