@@ -133,8 +133,9 @@ def said(error: BaseException) -> str:
     if isinstance(error, DBAPIError):
         return f"the database says: {said_by(error)}."
     if isinstance(error, CreatedDatesError):
-        return error.message
-    return f"{type(error).__name__}: {escape(str(error)).rstrip('.')}."
+        return escape(error.message, 2000)
+    parts = type(error).__name__, escape(str(error)).rstrip(".")
+    return f"{': '.join(filter(None, parts))}."
 
 
 def _close(
