@@ -173,8 +173,8 @@ def preview(
     what, how = what or settings[0], how or settings[1]
     reporter = reporter or Reporter(how.verbose, prefix="[DRY RUN] ")
     with opened(engine, how.lock_timeout_seconds) as database, interrupt() as asked:
-        count, check_stop = count_documents, asked.check
-        summary = look(database, what, how, reporter, count, check_stop, problems_kept)
+        database.check_stop = asked.check
+        summary = look(database, what, how, reporter, count_documents, problems_kept)
     reporter.ended(summary)
     reporter.end(summary)
     return summary

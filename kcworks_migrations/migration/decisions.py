@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from ..config import What
 from ..database import Database
 from ..errors import RefusedError
-from ..interrupt import CheckStop, never
 from ..kinds import DATED, RECORD, Kind
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
 from ..rules.values import Change, Decision, Oldest, Problem, RecordRow, Skip
@@ -136,9 +135,7 @@ class Decisions:
         """Decide the rows with these primary keys that still have the field."""
         return self._decide(kind, updated, scan.BY_IDS, ids=list(ids))
 
-    def pages(
-        self, kind: Kind, limit: int, check_stop: CheckStop = never
-    ) -> Iterator[Page]:
+    def pages(self, kind: Kind, limit: int) -> Iterator[Page]:
         """Decide all rows of a kind, each page in a transaction of its own."""
         cursor, updated = None, 0
         while True:
@@ -149,7 +146,7 @@ class Decisions:
             self.note(page)
             yield page
             updated += len(page.changes)
-            check_stop()
+            self._database.check_stop()
 
     def note(self, page: Page, but: Collection[str] = ()) -> None:
         """Let the records of a page count for the communities of their groups.
@@ -165,10 +162,10 @@ class Decisions:
             if row.id not in but:
                 note_oldest(self._oldest, row, instant, groups)
 
-    def read_oldest(self, limit: int, check_stop: CheckStop = never) -> None:
+    def read_oldest(self, limit: int) -> None:
         """Read the records, which count for communities, if these alone are decided."""
         if RECORD not in self._what.kinds:
-            for _ in self.pages(RECORD, limit, check_stop):
+            for _ in self.pages(RECORD, limit):
                 pass
 
     def _decide(self, kind: Kind, updated: int, which: str, **values: Any) -> Page:

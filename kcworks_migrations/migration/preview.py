@@ -8,7 +8,6 @@ from uuid import UUID
 
 from ..config import How, What
 from ..database import Database
-from ..interrupt import CheckStop
 from ..kinds import COMMUNITY, RECORD, Kind
 from ..ledger.statistics import Progress
 from ..report.reporter import Reporter
