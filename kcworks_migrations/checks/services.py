@@ -79,10 +79,12 @@ def search(how: How) -> Iterable[Line]:
     """Tell how OpenSearch is, and whether it would take the new documents."""
     found = health.look(how.health_timeout_seconds)
     fact = f"{found.reason.rstrip('.')}."
-    if not found.is_healthy:
+    if found.is_healthy:
+        yield fine("search", fact)
+    else:
         yield stop("search", fact, f"Mend OpenSearch first. {WITHOUT}")
+    if found.status in ("unreachable", "error"):
         return
-    yield fine("search", fact)
     if missing := ", ".join(probe.missing_indices()):
         todo = "Make the indices first: `invenio index init`."
         yield stop("search_indices", f"OpenSearch lacks an index: {missing}.", todo)
