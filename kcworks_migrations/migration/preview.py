@@ -28,7 +28,6 @@ def look(
     how: How,
     reporter: Reporter,
     count_documents: Count,
-    check_stop: CheckStop,
     problems_kept: int,
 ) -> Summary:
     """Decide about every row, and keep what a person wants to know of it.
@@ -42,7 +41,6 @@ def look(
         how: How many rows are read at a time.
         reporter: Is told how it goes.
         count_documents: Counts the documents to reindex.
-        check_stop: Called between two pages; may raise.
         problems_kept: The most problems to keep.
 
     Returns:
@@ -52,14 +50,14 @@ def look(
     began = time.monotonic()
     summary = Summary(None, "apply", "dry run", sample={k.name: [] for k in what.kinds})
     decisions = Decisions(database, what)
-    decisions.read_oldest(how.batch_size, check_stop)
+    decisions.read_oldest(how.batch_size)
     ids = {RECORD: bytearray(), COMMUNITY: bytearray()}
     for kind in what.kinds:
         reporter.line(f"[DRY RUN] Updating {kind} created dates...")
         progress = Progress(kind.plural, decisions.count(kind))
         reporter.line(f"Found {progress.total} {kind.plural} with a legacy field")
         with reporter.phase(progress):
-            for page in decisions.pages(kind, how.batch_size, check_stop):
+            for page in decisions.pages(kind, how.batch_size):
                 _keep(page, kind, summary, problems_kept)
                 ids[kind].extend(b"".join(UUID(c.id).bytes for c in page.changes))
                 reporter.decisions(kind, page.decisions)

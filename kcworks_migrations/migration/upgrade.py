@@ -35,8 +35,7 @@ class Upgrade:
         Raises:
             RunStoppedError: Somebody asked to stop.
         """
-        size = self._work.how.batch_size
-        self._decisions.read_oldest(size, self._database.check_stop)
+        self._decisions.read_oldest(self._work.how.batch_size)
         for kind in self._what.kinds:
             self._do_kind(kind)
 

@@ -42,9 +42,9 @@ def choose(database: Database, what: What, how: How, limit: int) -> tuple[Chosen
     shapes: dict[Kind, dict[Any, list[Change]]] = {RECORD: {}, COMMUNITY: {}}
     count = 0
     decisions = Decisions(database, what)
-    decisions.read_oldest(how.batch_size, database.check_stop)
+    decisions.read_oldest(how.batch_size)
     for kind in what.kinds:
-        for page in decisions.pages(kind, how.batch_size, database.check_stop):
+        for page in decisions.pages(kind, how.batch_size):
             count += len(page.changes)
             for change in page.changes:
                 seen = shapes[kind].setdefault(_shape(change), [])
