@@ -47,43 +47,35 @@ def tries(
     yield True
 
 
-class Interrupt:
-    """Remembers that somebody asked to stop by a signal."""
-
-    def __init__(self) -> None:
-        """Begin with nobody having asked."""
-        self._signal: signal.Signals | None = None
-        self._previous: dict[int, Any] = {}
-
-    def check(self) -> None:
-        """Stop here, between two batches, if somebody asked.
-
-        Raises:
-            RunStoppedError: Somebody asked.
-        """
-        if self._signal is not None:
-            raise RunStoppedError(None, self._signal.name)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self._signal = signal.Signals(number)
-        # A second signal ends the process at once; a rerun does the rest all the same.
-        signal.signal(number, self._previous[number])
-
-
 @contextmanager
-def interrupt() -> Generator[Interrupt]:
+def interrupt() -> Generator[CheckStop]:
     """Let signals stop the work between two batches; put the handlers back at the end.
 
     Only the main thread can have handlers; work in another one is not stopped.
+
+    Yields:
+        The check that stops the work if a signal came.
     """
-    asked = Interrupt()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield never
         return
+    previous: dict[int, Any] = {}
+    asked_by = None
+
+    def on_signal(number: int, frame: Any) -> None:
+        nonlocal asked_by
+        asked_by = signal.Signals(number).name
+        # A second signal ends the process at once; a rerun does the rest all the same.
+        signal.signal(number, previous[number])
+
+    def check_stop() -> None:
+        if asked_by is not None:
+            raise RunStoppedError(None, asked_by)
+
     for number in SIGNALS:
-        asked._previous[number] = signal.signal(number, asked._on_signal)
+        previous[number] = signal.signal(number, on_signal)
     try:
-        yield asked
+        yield check_stop
     finally:
-        for name, handler in asked._previous.items():
-            signal.signal(name, handler)
+        for number in SIGNALS:
+            signal.signal(number, previous[number])

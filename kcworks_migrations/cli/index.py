@@ -55,9 +55,9 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     command = f"{COMMAND} reindex" + " --wait" * is_here
     reporter = Reporter(how.verbose)
     try:
-        with interrupt() as asked:
+        with interrupt() as check_stop:
             sent = outbox.send_pending(
-                db.engine, how, reporter, asked.check, is_again, is_here
+                db.engine, how, reporter, check_stop, is_again, is_here
             )
     except (RunStoppedError, ServiceFailedError) as error:
         raise CreatedDatesError(error.fact, f"To do the rest: `{command}`.") from error

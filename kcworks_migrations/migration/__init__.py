@@ -172,8 +172,8 @@ def preview(
     settings = options_from(current_app.config)
     what, how = what or settings[0], how or settings[1]
     reporter = reporter or Reporter(how.verbose, prefix="[DRY RUN] ")
-    with opened(engine, how.lock_timeout_seconds) as database, interrupt() as asked:
-        database.check_stop = asked.check
+    with opened(engine, how.lock_timeout_seconds) as database, interrupt() as check:
+        database.check_stop = check
         summary = look(database, what, how, reporter, count_documents, problems_kept)
     reporter.ended(summary)
     reporter.end(summary)

@@ -67,9 +67,9 @@ def working(
         # through makes a run about a fifth faster.
         gc.freeze()
         try:
-            with interrupt() as asked:
-                work.between = asked.check
-                database.check_stop = partial(_check_stop, work, asked.check)
+            with interrupt() as check_signals:
+                work.between = check_signals
+                database.check_stop = partial(_check_stop, work, check_signals)
                 yield work
         except BaseException as error:
             told = _end_early(engine, work, error)
