@@ -71,6 +71,9 @@ def take(database: Database) -> bool:
 
     A killed process leaves nothing behind: the lock goes with its connection.
 
+    Args:
+        database: A connection, idle since its last transaction.
+
     Returns:
         Whether this session has it now.
 
@@ -79,21 +82,16 @@ def take(database: Database) -> bool:
             its choice, or shares this one with somebody who has the lock, to whom
             PostgreSQL would give it once more.
     """
-
-    def read_pid() -> int:
-        return database.execute(SELECT_BACKEND_PID).scalar_one()
-
-    pid = database.transaction(read_pid)
-    if is_pooled(database, pid):
+    if is_pooled(database, database.pid):
         raise RefusedError(POOLED, UNPOOL)
 
     def try_lock() -> bool:
-        pid = read_pid()
-        if holder(database) == pid:
+        if holder(database) == database.pid:
             raise RefusedError(POOLED, UNPOOL)
-        if database.execute(TRY_LOCK, key=LOCK_KEY).scalar_one():
-            database.locking_pid = pid
-        return database.locking_pid is not None
+        is_taken = database.execute(TRY_LOCK, key=LOCK_KEY).scalar_one()
+        if is_taken:
+            database.locking_pid = database.pid
+        return is_taken
 
     return any(database.transaction(try_lock) for _ in tries(LOCK_PAUSES_SECONDS))
 
