@@ -30,11 +30,13 @@ UP_TO_DATE = "bring the instance up to date with `invenio alembic upgrade`."
 # end is. UTC makes the driver hand out UTC instants. A statement that counts or reads
 # all rows takes as long as there are rows: a role's limit would fail each rerun, too.
 # A limit of idle transactions stays, which frees the rows of a run that is held up.
+# Of a cursor, too, all rows are read: a plan for its first ones could be slow.
 SET_LOCALS = text(
     "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
     " set_config('statement_timeout', '0', true),"
     " CASE WHEN current_setting('server_version_num')::integer >= 170000"
     " THEN set_config('transaction_timeout', '0', true) END,"
+    " set_config('cursor_tuple_fraction', '1', true),"
     " set_config('TimeZone', 'UTC', true)"
 )
 
@@ -186,14 +188,8 @@ class Database:
         """
         name = "kcworks_created_dates_pages"
         fetch = text(f"FETCH {limit:d} FROM {name}")
-
-        def declare() -> None:
-            # All rows are read: a plan that is fast for the first ones could be slow.
-            self.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-            cursor = f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {query}"
-            self.execute(text(cursor))
-
-        self.transaction(declare)
+        cursor = f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {query}"
+        self.transaction(self.execute, text(cursor))
         try:
             while page := self.transaction(lambda: self.execute(fetch).fetchall()):
                 yield page

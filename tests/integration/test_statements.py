@@ -23,7 +23,6 @@ PLANNED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|DECLARE|VALUES
 HARMLESS = re.compile(
     r"\s*(FETCH \d+ FROM kcworks_created_dates_pages"
     r"|CLOSE kcworks_created_dates_pages"
-    r"|SET LOCAL cursor_tuple_fraction = 1"
     r"|ANALYZE kcworks_created_dates_backup)\s*$"
 )
 """What PostgreSQL makes no plan for."""
