@@ -7,7 +7,7 @@ A command, a task and the instance's configuration all come through here.
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
 
 from .errors import RefusedError
@@ -28,7 +28,7 @@ def defaults() -> dict[str, Any]:
         PREFIX + f.name.upper(): f.default
         for group in (What, How, Notices)
         for f in fields(group)
-        if "is_setting" in f.metadata
+        if f.metadata["is_setting"]
     }
 
 
@@ -56,8 +56,7 @@ def options_from(config: Mapping[str, Any], **given: Any) -> tuple[What, How]:
     if unknown := given.keys() - {f.name for g in (What, How) for f in fields(g)}:
         raise TypeError(f"there are no options {', '.join(unknown)}")
     asked = {name: value for name, value in given.items() if value is not None}
-    what = _override(_read(What, config), asked)
-    how = _override(_read(How, config), asked)
+    what, how = _read(What, config, asked), _read(How, config, asked)
     if what.start_date and what.end_date and what.start_date > what.end_date:
         raise RefusedError(
             f"The start date, {what.start_date}, is later than the end date,"
@@ -76,34 +75,22 @@ def notices_from(config: Mapping[str, Any]) -> Notices:
     Raises:
         RefusedError: One of them can't be used; its text has neither URL nor secret.
     """
-    notices = _read(Notices, config)
+    notices = _read(Notices, config, {})
     if notices.webhook_url and not notices.webhook_secret:
         _refuse(PREFIX + "WEBHOOK_SECRET", None, "set beside WEBHOOK_URL")
     return notices
 
 
-def _read(group: type[T], config: Mapping[str, Any]) -> T:
-    """Read the settings of a group from the configuration."""
+def _read(group: type[T], config: Mapping[str, Any], asked: Mapping[str, Any]) -> T:
+    """Make a group of options: what is asked for, else what the settings say."""
     values = {}
     for f in fields(group):  # type: ignore[arg-type]
-        if "is_setting" in f.metadata:
-            name = PREFIX + f.name.upper()
-            values[f.name] = checked(
-                name, f.metadata["value"], config.get(name, f.default)
-            )
-    return group(**values)
-
-
-def _override(group: T, asked: Mapping[str, Any]) -> T:
-    """Give the options with those replaced that somebody asked for."""
-    values = {}
-    for f in fields(group):  # type: ignore[arg-type]
+        name, wanted = PREFIX + f.name.upper(), f.metadata["value"]
+        if f.metadata["is_setting"]:
+            values[f.name] = checked(name, wanted, config.get(name, f.default))
         if f.name in asked:
-            value = asked[f.name]
-            if f.metadata:
-                value = checked(f.name, f.metadata["value"], value)
-            values[f.name] = value
-    return replace(group, **values)  # type: ignore[type-var]
+            values[f.name] = checked(f.name, wanted, asked[f.name])
+    return group(**values)
 
 
 def checked(name: str, wanted: Value, value: Any) -> Any:

@@ -9,6 +9,7 @@ named ``KCWORKS_CREATED_DATES_`` and the name of its field in capitals.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +21,7 @@ from .values import (
     FLAG,
     NAMES,
     SECRET,
+    SOME_KINDS,
     URL,
     Value,
     number,
@@ -28,40 +30,33 @@ from .values import (
 )
 
 
-def option(value: Value, help: str, default: Any = None) -> Any:
+def option(
+    value: Value, help: str, default: Any = None, is_setting: bool = False
+) -> Any:
     """Declare an option of a command and a task.
 
     Args:
         value: What it may be.
         help: What it does, with its unit.
         default: What it is when nobody gives it.
+        is_setting: Whether the instance may have another default.
 
     Returns:
         The field of a dataclass.
     """
-    return field(default=default, metadata={"value": value, "help": help})
-
-
-def setting(value: Value, help: str, default: Any) -> Any:
-    """Declare a setting of the instance, which an option of the same name overrides.
-
-    Args:
-        value: What it may be.
-        help: What it does, with its unit.
-        default: What it is when the instance does not say.
-
-    Returns:
-        The field of a dataclass.
-    """
-    more = {"value": value, "help": help, "is_setting": True}
+    more = {"value": value, "help": help, "is_setting": is_setting}
     return field(default=default, metadata=more, repr=not value.is_hidden)
+
+
+setting = partial(option, is_setting=True)
+"""Declares a setting of the instance, which an option of the same name overrides."""
 
 
 @dataclass(frozen=True)
 class What:
     """What a run does."""
 
-    kinds: tuple[Kind, ...] = DATED
+    kinds: tuple[Kind, ...] = option(SOME_KINDS, "Which rows to change.", DATED)
     record_date_field: str = setting(
         FIELD_NAME,
         "Custom field of a record with its true creation date.",

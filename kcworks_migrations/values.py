@@ -3,36 +3,30 @@
 """What a setting or an option may be, wherever it is given."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
+from math import inf
 from typing import Any
 
 import click
 
+from .kinds import DATED
 
+
+@dataclass(eq=False)
 class Value(click.ParamType):
     """What a value may be; as a type of click's it reads the words of a command."""
 
     name = "value"
 
-    def __init__(
-        self,
-        wanted: str,
-        is_good: Callable[[Any], bool],
-        read: Callable[[str], Any] = str,
-        is_hidden: bool = False,
-    ) -> None:
-        """Keep what is wanted.
-
-        Args:
-            wanted: What must be given, to follow "must be".
-            is_good: Tells whether a value is that.
-            read: Makes a value of a word of a command; ValueError if it can't.
-            is_hidden: Whether an error leaves the value out: it may be a secret.
-        """
-        self.wanted = wanted
-        self.is_good = is_good
-        self.read = read
-        self.is_hidden = is_hidden
+    wanted: str
+    """What must be given, to follow "must be"."""
+    is_good: Callable[[Any], bool]
+    """Tells whether a value is that."""
+    read: Callable[[str], Any] = str
+    """Makes a value of a word of a command; ValueError if it can't."""
+    is_hidden: bool = False
+    """Whether an error leaves the value out: it may be a secret."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Read and check a word of a command, as click asks for it."""
@@ -46,16 +40,14 @@ class Value(click.ParamType):
         self.fail(f"{value!r} is not {self.wanted}.", param, ctx)
 
 
-def whole(smallest: int, largest: int | None = None) -> Value:
+def whole(smallest: int, largest: float = inf) -> Value:
     """Give what a whole number may be, both bounds included."""
-    wanted = f"a whole number, {smallest} or more"
-    if largest is not None:
-        wanted = f"a whole number from {smallest} to {largest}"
+    wanted = f"a whole number from {smallest} to {largest}"
+    if largest == inf:
+        wanted = f"a whole number, {smallest} or more"
 
     def is_good(value: Any) -> bool:
-        return type(value) is int and (
-            smallest <= value <= (value if largest is None else largest)
-        )
+        return type(value) is int and smallest <= value <= largest
 
     return Value(wanted, is_good, int)
 
@@ -76,6 +68,10 @@ def word(*words: str) -> Value:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or _is_text(value)
 
 
 def _is_url(value: Any) -> bool:
@@ -99,11 +95,13 @@ FLAG = Value("True or False", lambda value: isinstance(value, bool))
 FIELD_NAME = Value("the name of a custom field", _is_text)
 DAY = Value("a day such as 2016-02-29", lambda value: type(value) is date, day)
 NAMES = Value("a list of PIDs, slugs or UUIDs", _is_list)
-REASON = Value("a text", _is_text)
-URL = Value("a URL of http or https", _is_url, is_hidden=True)
-SECRET = Value(
-    "a text, or left out", lambda value: value is None or _is_text(value), str, True
+REASON = Value("a text", _is_text_or_none)
+SOME_KINDS = Value(
+    "records, communities or both",
+    lambda value: bool(value) and all(kind in DATED for kind in value),
 )
+URL = Value("a URL of http or https", _is_url, is_hidden=True)
+SECRET = Value("a text, or left out", _is_text_or_none, is_hidden=True)
 ADDRESSES = Value(
     "a list of mail addresses",
     lambda value: isinstance(value, list | tuple)
