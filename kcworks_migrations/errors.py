@@ -8,9 +8,8 @@ r"""The errors of this package; each one tells the next safe step.
     ├── RefusedError            2  what was asked for can't be done; nothing was changed
     ├── RunInProgressError      4  another run holds the lock; nothing was changed
     ├── ServiceFailedError      3  PostgreSQL, OpenSearch or the broker, beside a run
-    ├── RunFailedError          3  a run failed; what it did stands
-    │   └── RunStoppedError     3  somebody asked it to stop
-    └── LedgerMismatchError     3  the database did not do what it was told
+    └── RunFailedError          3  a run failed; what it did stands
+        └── RunStoppedError     3  somebody asked it to stop
 
 The numbers are the exit statuses of the commands; anything else that goes wrong ends
 them with `UNEXPECTED`.
@@ -140,15 +139,3 @@ class RunStoppedError(RunFailedError):
         """
         super().__init__(run_id, f"it was stopped by {asked_by}.")
         self.asked_by = asked_by
-
-
-class LedgerMismatchError(CreatedDatesError):
-    """A statement wrote other rows than it was told to; its batch was rolled back."""
-
-    def __init__(self, expected_rows: int, actual_rows: int) -> None:
-        """Make the message from both numbers."""
-        super().__init__(
-            f"{expected_rows} rows were to be written and {actual_rows} were. The batch"
-            " was rolled back.",
-            "Run the same command again, and report this if it happens again.",
-        )

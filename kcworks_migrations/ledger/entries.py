@@ -6,10 +6,10 @@ Nothing else in this package writes to a table of the instance.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from ..database import Database
-from ..errors import LedgerMismatchError
+from ..errors import CreatedDatesError
 from ..kinds import Kind
 from ..rules.values import Change
 from .standing import Selection, reachable
@@ -118,7 +118,7 @@ def write(
         longer what they were when the decision was made.
 
     Raises:
-        LedgerMismatchError: Other rows than asked for were written.
+        CreatedDatesError: Other rows than asked for were written.
     """
     if not changes:
         return set()
@@ -137,7 +137,7 @@ def write(
     )
     ids = {row[0] for row in written.fetchall()}
     if not ids <= {c.id for c in changes}:
-        raise LedgerMismatchError(len(changes), len(ids))
+        _refuse(len(changes), len(ids))
     return ids
 
 
@@ -162,7 +162,7 @@ def restore(
         What became of each entry, the oldest first; none at the end.
 
     Raises:
-        LedgerMismatchError: Not every entry came back.
+        CreatedDatesError: Not every entry came back.
     """
     entry_ids = reachable(database, selection, kind, before, limit)
     if not entry_ids:
@@ -170,5 +170,18 @@ def restore(
     rows = database.execute_on(kind, RESTORE_CREATED, entry_ids=entry_ids)
     restorations = [Restoration(*row) for row in rows]
     if len(restorations) != len(entry_ids):
-        raise LedgerMismatchError(len(entry_ids), len(restorations))
+        _refuse(len(entry_ids), len(restorations))
     return restorations
+
+
+def _refuse(expected_rows: int, actual_rows: int) -> NoReturn:
+    """Refuse what a statement did if it wrote other rows than it was told to.
+
+    Raises:
+        CreatedDatesError: In any case; the batch is rolled back.
+    """
+    raise CreatedDatesError(
+        f"{expected_rows} rows were to be written and {actual_rows} were. The batch"
+        " was rolled back.",
+        "Run the same command again, and report this if it happens again.",
+    )
