@@ -25,7 +25,6 @@ from support.faults import (
     kill_this_process,
     other_connection,
     outcome,
-    send_pending,
 )
 from support.instance import Instance
 
@@ -347,13 +346,13 @@ def test_run_killed_where_it_writes_that_it_was_stopped(world, when):
 def test_reindexing_of_all_killed_at_a_point(world, point, is_again):
     def work() -> None:
         with at(world.instance.engine, point, kill_this_process):
-            send_pending(world.instance, is_again=True)
+            world.instance.send_pending(is_again=True)
 
     world.upgrade()
     world.instance.empty_queues()
     child = Child(world.instance, work)
     assert child.wait() == -signal.SIGKILL, child.output()
-    assert send_pending(world.instance, is_again).pending == 0
+    assert world.instance.send_pending(is_again=is_again).pending == 0
     check_queued(world.instance)
     world.end_downgrade()
 

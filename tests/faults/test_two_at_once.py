@@ -13,7 +13,6 @@ from support.faults import (
     check_queued,
     other_connection,
     outcome,
-    send_pending,
     stamped_before_the_data,
     stop_this_process,
 )
@@ -69,11 +68,7 @@ def test_everything_refuses_while_an_upgrade_is_at_work(
     filled.execute("TRUNCATE kcworks_created_dates_run CASCADE")
     child = stopped_child(filled, lambda: migration.apply(filled.engine, origin), point)
     before = filled.all_created()
-    for work in (
-        filled.upgrade,
-        filled.downgrade,
-        lambda: send_pending(filled),
-    ):
+    for work in (filled.upgrade, filled.downgrade, filled.send_pending):
         with pytest.raises(RunInProgressError) as error:
             work()
         run = filled.run()

@@ -23,11 +23,7 @@ from invenio_search import current_search
 from kombu import Producer
 from sqlalchemy import create_engine, event, text
 
-from kcworks_migrations.config import options_from
-from kcworks_migrations.index import outbox
-from kcworks_migrations.interrupt import never
 from kcworks_migrations.kinds import DATED
-from kcworks_migrations.report.reporter import Reporter
 from support.instance import OURS, forget_broker_connections
 
 PATIENCE_SECONDS = 300
@@ -263,13 +259,6 @@ def fill(instance, records: int = 300, communities: int = 6) -> None:
         "'custom_fields', 'hclegacy:record_creation_date'], '\"2001-01-01T00:00:00Z\"')"
         " WHERE id = (SELECT min(id::text)::uuid FROM rdm_records_metadata)"
     )
-
-
-def send_pending(instance, is_again: bool = False):
-    """Queue what is pending, as `reindex` does; give what was sent."""
-    _, how = options_from(current_app.config)
-    reporter = Reporter(is_silent=True)
-    return outbox.send_pending(instance.engine, how, reporter, never, is_again)
 
 
 def forget_runs(instance) -> None:

@@ -20,7 +20,6 @@ from kcworks_migrations.kinds import DATED, KINDS, kind_of
 from kcworks_migrations.report.reporter import Reporter
 from support import synthetic
 
-INDEXERS = ("records", "records-drafts", "communities")
 INDEXERS = tuple(kind.indexer for kind in KINDS)
 OURS = "kcworks_created_dates_"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A real Celery worker of the instance, in a process that a test may kill."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -46,6 +47,12 @@ def result_of(task_id: str):
     return result
 
 
+def end_with_parent() -> None:
+    """Let the kernel end this process, with its children, when its parent is gone."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
+
+
 class Worker:
     """A worker with one child, which does the tasks."""
 
@@ -74,6 +81,7 @@ class Worker:
                 stderr=output,
                 env=os.environ | self._environment,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
 
     @property
