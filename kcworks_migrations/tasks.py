@@ -182,8 +182,7 @@ def _work(
     if dry_run:
         summary = migration.preview(db.engine, what, how, reporter, ERRORS_LISTED)
         return result_of(kind, summary, summary.problems)
-    with opened(db.engine, how.lock_timeout_seconds) as database:
-        tables.make(database)
+    tables.make(db.engine, how.lock_timeout_seconds)
     summary = migration.apply(
         db.engine, "celery", what, how, reporter, task.request.id, reason, is_queued
     )

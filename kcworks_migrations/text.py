@@ -21,6 +21,8 @@ logger = logging.getLogger("kcworks_migrations")
 logger.addHandler(logging.NullHandler())
 
 COMMAND = "invenio kcworks-created-dates"
+UPGRADE = "invenio alembic upgrade kcworks_migrations@head"
+DOWNGRADE = "invenio alembic downgrade a94c06be7d15"
 
 VALUE_LIMIT = 500
 """Characters of an offending value that are kept; of any other text that is read."""

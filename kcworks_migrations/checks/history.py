@@ -10,11 +10,9 @@ from sqlalchemy import text
 from .. import locks
 from ..database import Database
 from ..ledger import history, runs, tables
-from ..text import COMMAND, counted, escape
+from ..text import COMMAND, UPGRADE, counted, escape
 from .line import Line, fine, stop, warning
 
-BRANCH = "kcworks_migrations"
-UPGRADE = f"`invenio alembic upgrade {BRANCH}@head`"
 UPDATE = f"`{COMMAND} update`"
 
 SELECT_STAMPED = text("SELECT version_num FROM alembic_version")
@@ -55,7 +53,7 @@ def _state(database: Database, ours: Sequence[str], stamped: Sequence[str]) -> L
         todo = (
             "If a backup of the database has it, restore it: nothing else knows the old"
             f" dates. Otherwise `invenio alembic stamp {tables.ROOT_REVISION}`, then"
-            f" {UPGRADE}."
+            f" `{UPGRADE}`."
         )
         return stop("revision", fact, todo)
     if there and not is_made:
@@ -67,7 +65,7 @@ def _state(database: Database, ours: Sequence[str], stamped: Sequence[str]) -> L
         return stop("revision", fact, todo)
     if done < len(ours):
         which = "Pending, the tables are there" if there else "Pending"
-        return fine("revision", f"{which}: {ours[-1]}.", UPGRADE)
+        return fine("revision", f"{which}: {ours[-1]}.", f"`{UPGRADE}`")
     if history.has_succeeded(database):
         return fine("revision", f"Done already: {ours[-1]}.", UPDATE)
     fact = f"{ours[-1]} is stamped, as in a new database, but no run has succeeded:"

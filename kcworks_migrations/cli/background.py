@@ -3,7 +3,6 @@
 """``update --background``: hands the work to Celery workers."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 from celery import current_app as celery_app
@@ -16,7 +15,8 @@ from ..tasks import (
     update_community_created_dates_task,
     update_record_created_dates_task,
 )
-from ..text import COMMAND, as_json, echo, escape
+from ..text import COMMAND, escape
+from .common import tell
 
 CELERY = "celery -A invenio_app.celery"
 
@@ -42,22 +42,18 @@ def queue(
         ServiceFailedError: The broker or the result backend does not answer.
     """
     shared: dict[str, Any] = {"dry_run": dry_run, "reason": reason}
-    for name, value in given.items():
-        if value is not None:
-            shared[name] = value.isoformat() if isinstance(value, date) else value
+    shared |= {name: value for name, value in given.items() if value is not None}
+    of_records = {"queue": COMMUNITY not in kinds}
+    for name in ("start_date", "end_date"):
+        if name in shared:
+            of_records[name] = shared.pop(name).isoformat()
     ids = {kind.plural: uuid() for kind in kinds}
-    signatures = []
-    if RECORD in kinds:
-        of_records = shared | {"queue": COMMUNITY not in kinds}
-        signatures.append(update_record_created_dates_task.si(**of_records))
-    if COMMUNITY in kinds:
-        days = {"start_date", "end_date"}
-        others = {name: shared[name] for name in shared.keys() - days}
-        # Immutable: the result of the records' task is no parameter of this one.
-        signatures.append(update_community_created_dates_task.si(**others))
+    # Immutable: the result of the records' task is no parameter of the communities'.
+    records = update_record_created_dates_task.si(**shared, **of_records)
+    communities = update_community_created_dates_task.si(**shared)
     first, *followers = (
-        signature.set(task_id=id)
-        for signature, id in zip(signatures, ids.values(), strict=True)
+        {RECORD: records, COMMUNITY: communities}[kind].set(task_id=ids[kind.plural])
+        for kind in kinds
     )
     for follower in followers:
         first.link(follower)
@@ -83,16 +79,13 @@ def _send(signature: Any) -> None:
         raise ServiceFailedError(name, f"no task was queued: {fact}") from error
 
 
-def echo_tasks(ids: dict[str, str], is_json: bool) -> None:
+def tell_tasks(ids: dict[str, str], is_json: bool) -> None:
     """Print the ids of the tasks, and how to follow and to stop them."""
     follow = [f"{COMMAND} status", f"{CELERY} inspect active"]
     stop = {
         "pending": f"{CELERY} control revoke {' '.join(ids.values())}",
         "running": f"{COMMAND} stop",
     }
-    if is_json:
-        echo(as_json({"tasks": ids, "follow": follow, "stop": stop}))
-        return
     lines = [f"Queued the {name}: task {id}" for name, id in ids.items()]
     if len(ids) > 1:
         lines.append("The communities start when the records have succeeded.")
@@ -101,4 +94,4 @@ def echo_tasks(ids: dict[str, str], is_json: bool) -> None:
     lines += ["Stop the one that runs, after its batch:", f"  {stop['running']}"]
     lines += ["Drop what has not begun:", f"  {CELERY} control revoke \\"]
     lines.append(" \\\n".join(f"    {id}" for id in ids.values()))
-    echo("\n".join(lines))
+    tell(is_json, {"tasks": ids, "follow": follow, "stop": stop}, lines)

@@ -3,7 +3,7 @@
 """What the commands share: options, asking before a write, and the exit status."""
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -12,15 +12,15 @@ import click
 from flask import current_app
 from invenio_db import db
 
-from ..config import How, options_from
+from ..config import options_from
 from ..database import Database, opened
 from ..errors import CreatedDatesError
 from ..ledger import tables
+from ..options import How, What
 from ..report.summary import Summary
-from ..text import COMMAND, as_json, echo, is_terminal
+from ..text import COMMAND, UPGRADE, as_json, echo, is_terminal
 from ..values import FLAG, REASON
 
-UPGRADE = "invenio alembic upgrade kcworks_migrations@head"
 FIRST_STEPS = (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
 NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
 
@@ -33,11 +33,10 @@ reason_option = click.option(
 )
 
 
-def option(group: type, name: str, *flags: str, **more: Any) -> Callable[[Any], Any]:
-    """Give the decorator for an option that `config` declares.
+def option(name: str, *flags: str, **more: Any) -> Callable[[Any], Any]:
+    """Give the decorator for an option that `options` declares.
 
     Args:
-        group: `config.What` or `config.How`.
         name: The name of its field.
         *flags: Further spellings, such as ``-v``.
         **more: What click is told beside the type and the help.
@@ -45,7 +44,7 @@ def option(group: type, name: str, *flags: str, **more: Any) -> Callable[[Any], 
     Returns:
         The decorator. An option that is not given is none: the setting holds.
     """
-    [field] = [f for f in fields(group) if f.name == name]
+    [field] = [f for f in (*fields(What), *fields(How)) if f.name == name]
     value = field.metadata["value"]
     told: dict[str, Any] = {"type": value, "help": field.metadata["help"]}
     if value is FLAG:
@@ -54,24 +53,28 @@ def option(group: type, name: str, *flags: str, **more: Any) -> Callable[[Any], 
 
 
 @contextmanager
-def reading(is_json: bool = False) -> Generator[Database]:
-    """Open a connection for looking; end the command where nothing was done yet."""
+def connected() -> Generator[Database]:
+    """Open a connection, with the lock timeout of the settings."""
     _, how = options_from(current_app.config)
     with opened(db.engine, how.lock_timeout_seconds) as database:
+        yield database
+
+
+@contextmanager
+def reading(is_json: bool) -> Generator[Database]:
+    """Open a connection for looking; end the command where nothing was done yet."""
+    with connected() as database:
         if not database.transaction(tables.exist, database):
-            if is_json:
-                echo(as_json({"message": NOTHING_YET, "next": FIRST_STEPS}))
-            else:
-                steps = "\n".join(f"  {step}" for step in FIRST_STEPS)
-                echo(f"{NOTHING_YET} Begin with:\n{steps}")
+            steps = [f"  {step}" for step in FIRST_STEPS]
+            document = {"message": NOTHING_YET, "next": FIRST_STEPS}
+            tell(is_json, document, [f"{NOTHING_YET} Begin with:", *steps])
             click.get_current_context().exit(0)
         yield database
 
 
-def make_tables(how: How) -> None:
-    """Make the tables of this package if they are absent."""
-    with opened(db.engine, how.lock_timeout_seconds) as database:
-        tables.make(database)
+def tell(is_json: bool, document: Any, lines: Iterable[str]) -> None:
+    """Print what was found, as one JSON document or as lines for people."""
+    echo(as_json(document) if is_json else "\n".join(lines))
 
 
 def ask(what: str, is_answered: bool) -> None:

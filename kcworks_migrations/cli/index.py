@@ -4,7 +4,6 @@
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
 from invenio_db import db
 
 from ..config import options_from
@@ -13,11 +12,12 @@ from ..index import outbox
 from ..index.verify import verify as compare
 from ..interrupt import interrupt
 from ..report.reporter import Reporter
-from ..text import COMMAND, as_json, counted, echo
-from .common import json_option, reading
+from ..text import COMMAND, counted
+from .common import json_option, reading, tell
+from .group import created_dates
 
 
-@click.command()
+@created_dates.command()
 @click.option(
     "--all",
     "is_again",
@@ -33,7 +33,6 @@ from .common import json_option, reading
     " the broker nor a worker is needed.",
 )
 @json_option
-@with_appcontext
 def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     """Queue the changes whose reindexing is pending.
 
@@ -62,15 +61,13 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     except (RunStoppedError, ServiceFailedError) as error:
         raise CreatedDatesError(error.fact, f"To do the rest: `{command}`.") from error
     verb = "indexed" if is_here else "queued"
-    if is_json:
-        document = {verb: sent.sent, "refused": sent.refused}
-        echo(as_json(document | {"pending": sent.pending, "error": sent.error}))
-    else:
-        refused = f", {sent.refused} refused" if is_here else ""
-        changes = counted(sent.pending, "change")
-        echo(f"{counted(sent.sent, 'document')} {verb}{refused}; {changes} pending.")
-        if sent.refused:
-            echo(f"What OpenSearch said: {COMMAND} problems --reason index_refused")
+    refused = f", {sent.refused} refused" if is_here else ""
+    documents, changes = counted(sent.sent, "document"), counted(sent.pending, "change")
+    lines = [f"{documents} {verb}{refused}; {changes} pending."]
+    if sent.refused:
+        lines.append(f"What OpenSearch said: {COMMAND} problems --reason index_refused")
+    document = {verb: sent.sent, "refused": sent.refused}
+    tell(is_json, document | {"pending": sent.pending, "error": sent.error}, lines)
     if sent.error or sent.pending:
         raise CreatedDatesError(
             f"Stopped early: {sent.error or 'changes are pending'}. Nothing is lost.",
@@ -79,7 +76,7 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     click.get_current_context().exit(1 if sent.refused else 0)
 
 
-@click.command()
+@created_dates.command()
 @click.option(
     "--fix",
     is_flag=True,
@@ -92,7 +89,6 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     help="Compare about N documents of each kind.",
 )
 @json_option
-@with_appcontext
 def verify(fix: bool, sample: int | None, is_json: bool) -> None:
     """Compare the database, the ledger and the index.
 
@@ -113,8 +109,6 @@ def verify(fix: bool, sample: int | None, is_json: bool) -> None:
     with reading(is_json):
         pass  # there is something to compare
     verdict = compare(db.engine, how, sample, fix)
-    if is_json:
-        echo(as_json(verdict.as_dict()))
-    else:
-        echo("\n".join([verdict.line(), *verdict.examples(), *verdict.advice()]))
+    lines = [verdict.line(), *verdict.examples(), *verdict.advice()]
+    tell(is_json, verdict.as_dict(), lines)
     click.get_current_context().exit(0 if verdict.is_clean else 1)

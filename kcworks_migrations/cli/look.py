@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from flask.cli import with_appcontext
 from invenio_db import db
 
 from ..checks import check as look
@@ -23,19 +22,19 @@ from ..report.summary import problem_lines
 from ..rules.values import REASONS, Problem
 from ..text import COMMAND, WIDTH, as_json, counted, echo, escape, is_terminal, wrapped
 from ..text import show as shown
-from .common import json_option, reading
+from .common import json_option, reading, tell
+from .group import created_dates
 
 COLORS = {"fine": "green", "warning": "yellow", "stop": "red"}
 INDENT = 9
 """Columns of the level, which comes first in each line of `check`."""
 
 
-@click.command()
+@created_dates.command()
 @click.option("--run", "run_id", type=int, metavar="N", help="By default the last run.")
 @click.option("--reason", type=click.Choice(list(REASONS)), help="Only this reason.")
 @json_option
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV with a heading.")
-@with_appcontext
 def problems(
     run_id: int | None, reason: str | None, is_json: bool, is_csv: bool
 ) -> None:
@@ -73,10 +72,9 @@ def problems(
             echo(f"{counted(count, 'problem')} of run {run_id}.")
 
 
-@click.command()
+@created_dates.command()
 @click.argument("name", metavar="PID-OR-SLUG")
 @json_option
-@with_appcontext
 def show(name: str, is_json: bool) -> None:
     """Show the history of the date of one record or community.
 
@@ -97,7 +95,7 @@ def show(name: str, is_json: bool) -> None:
         raise click.UsageError(f"No record and no community is named {escape(name)}.")
     for now in found["present"]:
         now["index"] = created_in_index(kind_of(now["kind"]), now["entity_id"])
-    echo(as_json(found) if is_json else "\n".join(_history_lines(found)))
+    tell(is_json, found, _history_lines(found))
 
 
 def _history(database: Database, name: str) -> dict[str, list[dict[str, Any]]]:
@@ -148,9 +146,8 @@ def _entry_lines(entry: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-@click.command()
+@created_dates.command()
 @json_option
-@with_appcontext
 def check(is_json: bool) -> None:
     """Say go or no go before the deploy.
 
@@ -168,27 +165,21 @@ def check(is_json: bool) -> None:
         lines.append(line)
         if not is_json:
             echo(line_text(line))
-    stops, warnings = (
-        [line for line in lines if line.level == level] for level in ("stop", "warning")
-    )
+    levels = [line.level for line in lines]
+    stops, warnings = levels.count("stop"), levels.count("warning")
     next_step = f"{COMMAND} check" if stops else _step_named(lines)
-    if is_json:
-        document = {
-            "is_go": not stops,
-            "stops": len(stops),
-            "warnings": len(warnings),
-            "next_step": next_step,
-            "lines": [line._asdict() for line in lines],
-        }
-        echo(as_json(document))
-    else:
-        told = f", {counted(len(warnings), 'warning')}" if warnings else ""
-        verdict = f"Go{told}. Next:"
-        if stops:
-            verdict = (
-                f"No go: {counted(len(stops), 'stop')}{told}. Fix the stops, then run:"
-            )
-        echo(f"\n{verdict}\n  {next_step}")
+    document = {
+        "is_go": not stops,
+        "stops": stops,
+        "warnings": warnings,
+        "next_step": next_step,
+        "lines": [line._asdict() for line in lines],
+    }
+    told = f", {counted(warnings, 'warning')}" if warnings else ""
+    verdict = f"Go{told}. Next:"
+    if stops:
+        verdict = f"No go: {counted(stops, 'stop')}{told}. Fix the stops, then run:"
+    tell(is_json, document, ["", verdict, f"  {next_step}"])
     click.get_current_context().exit(1 if stops else 0)
 
 

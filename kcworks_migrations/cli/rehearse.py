@@ -6,17 +6,18 @@ from dataclasses import asdict
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
 from invenio_db import db
 
 from .. import rehearsal
 from ..config import options_from
+from ..ledger import tables
 from ..report.reporter import Reporter
-from ..text import as_json, counted, echo
-from .common import UPGRADE, ask, json_option, make_tables, reason_option, yes_option
+from ..text import UPGRADE, counted
+from .common import ask, json_option, reason_option, tell, yes_option
+from .group import created_dates
 
 
-@click.command()
+@created_dates.command()
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),
@@ -28,7 +29,6 @@ from .common import UPGRADE, ask, json_option, make_tables, reason_option, yes_o
 @reason_option
 @json_option
 @yes_option
-@with_appcontext
 def rehearse(limit: int, reason: str | None, is_json: bool, yes: bool) -> None:
     """Try a few real rows, there and back.
 
@@ -46,10 +46,10 @@ def rehearse(limit: int, reason: str | None, is_json: bool, yes: bool) -> None:
         "\nUsers may see the new dates for a moment.",
         yes,
     )
-    make_tables(how)
+    tables.make(db.engine, how.lock_timeout_seconds)
     reporter = Reporter(how.verbose)
     result = rehearsal.rehearse(db.engine, what, how, limit, reporter, reason)
-    echo(as_json(asdict(result)) if is_json else "\n".join(_lines(result)))
+    tell(is_json, asdict(result), _lines(result))
     click.get_current_context().exit(1 if result.wrong else 0)
 
 

@@ -5,9 +5,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import click
-from flask.cli import with_appcontext
-
 from .. import locks
 from ..database import Database
 from ..kinds import DATED
@@ -15,17 +12,16 @@ from ..ledger import history, pending, runs
 from ..ledger.problems import first
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
-from ..text import COMMAND, as_json, counted, duration, echo, escape, show
-from .common import FIRST_STEPS, UPGRADE, json_option, reading
+from ..text import COMMAND, DOWNGRADE, UPGRADE, counted, duration, escape, show
+from .common import FIRST_STEPS, json_option, reading, tell
+from .group import created_dates
 
 RUNS_SHOWN = 10
 CHANGED_SHOWN = 10
-DOWNGRADE = "invenio alembic downgrade a94c06be7d15"
 
 
-@click.command()
+@created_dates.command()
 @json_option
-@with_appcontext
 def status(is_json: bool) -> None:
     """Show the runs, what is pending, and what to do next.
 
@@ -38,7 +34,7 @@ def status(is_json: bool) -> None:
     """  # noqa: D301 - click reads the escape
     with reading(is_json) as database:
         found = database.transaction(_status, database)
-    echo(as_json(found) if is_json else "\n".join(_status_lines(found)))
+    tell(is_json, found, _status_lines(found))
 
 
 def _status(database: Database) -> dict[str, Any]:

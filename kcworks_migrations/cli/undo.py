@@ -4,24 +4,24 @@
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
 from invenio_db import db
 
 from .. import locks, migration
 from ..config import options_from
-from ..database import Database, opened
+from ..database import Database
 from ..interrupt import pause, tries
 from ..kinds import DATED
 from ..ledger import runs, tables
 from ..ledger.standing import Selection, count_standing
 from ..report.reporter import Reporter
 from ..text import COMMAND, counted, echo, escape
-from .common import ask, exit_with, json_option, reason_option, yes_option
+from .common import ask, connected, exit_with, json_option, reason_option, yes_option
+from .group import created_dates
 
 LOOK_SECONDS = 0.5
 
 
-@click.command()
+@created_dates.command()
 @click.option("--run", "run_id", type=int, metavar="N", help="Only what this run did.")
 @click.option(
     "--record", "records", multiple=True, metavar="PID", help="Only this record."
@@ -32,7 +32,6 @@ LOOK_SECONDS = 0.5
 @reason_option
 @json_option
 @yes_option
-@with_appcontext
 def rollback(
     run_id: int | None,
     records: tuple[str, ...],
@@ -53,10 +52,10 @@ def rollback(
       invenio kcworks-created-dates rollback --record 5f5st-kvr34 --record 1q2w3-e4r56
     """  # noqa: D301 - click reads the escape
     selection = Selection(run_id, records, communities)
-    _, how = options_from(current_app.config)
-    with opened(db.engine, how.lock_timeout_seconds) as database:
+    with connected() as database:
         standing = database.transaction(_standing, database, selection)
     ask(f"This restores {counted(standing, 'created date')}.", yes)
+    _, how = options_from(current_app.config)
     reporter = Reporter(how.verbose, is_json)
     exit_with(migration.revert(db.engine, "cli", selection, reporter, reason))
 
@@ -90,8 +89,7 @@ def _standing(database: Database, selection: Selection) -> int:
     return total
 
 
-@click.command()
-@with_appcontext
+@created_dates.command()
 def stop() -> None:
     """Stop the run that is at work, after its batch.
 
@@ -102,8 +100,7 @@ def stop() -> None:
     Example:
       invenio kcworks-created-dates stop
     """  # noqa: D301 - click reads the escape
-    _, how = options_from(current_app.config)
-    with opened(db.engine, how.lock_timeout_seconds) as database:
+    with connected() as database:
 
         def is_at_work() -> bool:
             return database.transaction(locks.holder, database) is not None

@@ -7,25 +7,19 @@ from typing import Any
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
 from invenio_db import db
 
 from .. import migration
-from ..config import How, What, options_from
+from ..config import options_from
 from ..database import opened
 from ..kinds import COMMUNITY, RECORD
+from ..ledger import tables
 from ..migration.decisions import check_names
+from ..options import What
 from ..report.reporter import Reporter
 from . import background
-from .common import (
-    ask,
-    exit_with,
-    json_option,
-    make_tables,
-    option,
-    reason_option,
-    yes_option,
-)
+from .common import ask, exit_with, json_option, option, reason_option, yes_option
+from .group import created_dates
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -39,15 +33,15 @@ def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any
     return [name for name in names if name and not name.startswith("#")]
 
 
-@click.command()
+@created_dates.command()
 @click.option("--records-only", is_flag=True, help="Only records, not communities.")
 @click.option("--communities-only", is_flag=True, help="Only communities.")
-@option(What, "start_date", metavar="YYYY-MM-DD")
-@option(What, "end_date", metavar="YYYY-MM-DD")
-@option(What, "limit", metavar="N")
-@option(What, "exclude", type=FILE, metavar="FILE", callback=_names)
-@option(How, "batch_size", metavar="N")
-@option(How, "delay", metavar="SECONDS")
+@option("start_date", metavar="YYYY-MM-DD")
+@option("end_date", metavar="YYYY-MM-DD")
+@option("limit", metavar="N")
+@option("exclude", type=FILE, metavar="FILE", callback=_names)
+@option("batch_size", metavar="N")
+@option("delay", metavar="SECONDS")
 @click.option("--dry-run", is_flag=True, help="Count and show examples; write nothing.")
 @click.option(
     "--background",
@@ -56,10 +50,9 @@ def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any
     help="Let Celery workers do it; print the ids of the tasks.",
 )
 @reason_option
-@option(How, "verbose", "-v")
+@option("verbose", "-v")
 @json_option
 @yes_option
-@with_appcontext
 def update(
     records_only: bool,
     communities_only: bool,
@@ -95,14 +88,14 @@ def update(
     if not dry_run:
         ask("\n".join(_what_is_done(what)), yes)
     if is_in_background:
-        background.echo_tasks(background.queue(kinds, given, dry_run, reason), is_json)
+        background.tell_tasks(background.queue(kinds, given, dry_run, reason), is_json)
         return
     prefix = "[DRY RUN] " if dry_run else ""
     reporter = Reporter(how.verbose, is_json, prefix=prefix)
     if dry_run:
         summary = migration.preview(db.engine, what, how, reporter)
     else:
-        make_tables(how)
+        tables.make(db.engine, how.lock_timeout_seconds)
         summary = migration.apply(db.engine, "cli", what, how, reporter, reason=reason)
     exit_with(summary)
 

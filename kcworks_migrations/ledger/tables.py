@@ -3,10 +3,12 @@
 """Whether our tables are there, and making them."""
 
 from flask import current_app
+from sqlalchemy.engine import Engine
 
-from ..database import Database
+from ..database import Database, opened
 from ..errors import RefusedError
 from ..models import CreatedDatesBackup, CreatedDatesProblem, CreatedDatesRun
+from ..text import UPGRADE
 
 NAMES = tuple(
     model.__tablename__
@@ -23,29 +25,32 @@ def exist(database: Database) -> bool:
     return all(database.has_table(name) for name in NAMES)
 
 
-def make(database: Database) -> None:
+def make(engine: Engine, lock_timeout_seconds: int) -> None:
     """Make the tables if they are absent, as `invenio alembic upgrade` does.
 
     Only our two revisions up to the tables run, whatever other modules have pending.
     A crash leaves both or neither of them done; the same call does the rest.
 
     Args:
-        database: A connection, outside a transaction; an app context is needed.
+        engine: The engine of the instance's database; an app context is needed.
+        lock_timeout_seconds: How long a look waits for a locked table.
 
     Raises:
         RefusedError: Alembic believes that the tables are there.
     """
-    if database.transaction(exist, database):
-        return
-    current_app.extensions["invenio-db"].alembic.upgrade(TABLES_REVISION)
-    if not database.transaction(exist, database):
-        raise RefusedError(
-            f"Alembic believes that the tables {NAMES[0]} and so on were made, but the"
-            " database lacks them.",
-            "if a backup of the database has them, restore them, as nothing else knows"
-            f" the old dates. Otherwise `invenio alembic stamp {ROOT_REVISION}` tells"
-            " Alembic the truth; then run the same command again.",
-        )
+    with opened(engine, lock_timeout_seconds) as database:
+        if database.transaction(exist, database):
+            return
+        current_app.extensions["invenio-db"].alembic.upgrade(TABLES_REVISION)
+        if database.transaction(exist, database):
+            return
+    raise RefusedError(
+        f"Alembic believes that the tables {NAMES[0]} and so on were made, but the"
+        " database lacks them.",
+        "if a backup of the database has them, restore them, as nothing else knows"
+        f" the old dates. Otherwise `invenio alembic stamp {ROOT_REVISION}` tells"
+        " Alembic the truth; then run the same command again.",
+    )
 
 
 def check(database: Database) -> None:
@@ -57,7 +62,6 @@ def check(database: Database) -> None:
     if not exist(database):
         raise RefusedError(
             f"The database has no table {NAMES[0]}.",
-            "`invenio alembic upgrade kcworks_migrations@head` makes the tables of this"
-            " package and changes the dates;"
+            f"`{UPGRADE}` makes the tables of this package and changes the dates;"
             f" `invenio alembic upgrade {TABLES_REVISION}` makes the tables alone.",
         )

@@ -11,7 +11,7 @@ from ..kinds import COMMUNITY, Kind
 from ..ledger.history import Unfinished
 from ..ledger.statistics import Statistics, Tally
 from ..rules.values import REASONS, Change, Problem
-from ..text import COMMAND, WIDTH, counted, duration, show, wrapped
+from ..text import COMMAND, DOWNGRADE, UPGRADE, WIDTH, counted, duration, show, wrapped
 
 PROBLEMS_SHOWN = 10
 
@@ -160,11 +160,10 @@ def _way_back(summary: Summary) -> str:
     """Give the command that undoes a run; Alembic only knows of its own."""
     is_of_alembic = summary.origin == "alembic"
     if summary.action == "revert":
-        again = "invenio alembic upgrade kcworks_migrations@head"
-        return f"Do it again: {again if is_of_alembic else f'{COMMAND} update'}"
+        again = UPGRADE if is_of_alembic else f"{COMMAND} update"
+        return f"Do it again: {again}"
     if is_of_alembic:
-        back = "invenio alembic downgrade a94c06be7d15"
-        return f"Undo (and nothing else): {back}"
+        return f"Undo (and nothing else): {DOWNGRADE}"
     return f"Undo this run: {COMMAND} rollback --run {summary.run_id}"
 
 
@@ -200,7 +199,7 @@ def _preview_lines(summary: Summary) -> list[str]:
         f"Reading took {duration(summary.seconds)}, {rate:,.0f} rows a second; an"
         " update also writes.",
         "[DRY RUN] Nothing was written: this is what an update would do. To do it:",
-        "  invenio alembic upgrade kcworks_migrations@head",
+        f"  {UPGRADE}",
         "or, when that was done before, the same command without --dry-run.",
     ]
 
