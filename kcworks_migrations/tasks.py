@@ -142,21 +142,16 @@ def _run(
     try:
         checked("dry_run", FLAG, dry_run)
         checked("queue", FLAG, is_queued)
-        if reason is not None:
-            checked("reason", REASON, reason)
+        checked("reason", REASON, reason)
         what, how = options_from(current_app.config, kinds=(kind,), **given)
         return _work(task, what, how, dry_run, reason, is_queued)
-    except RunInProgressError as error:
-        tries = task.request.retries
-        if tries < len(RETRY_PAUSES_SECONDS):
+    except CreatedDatesError as error:
+        tries, signals = task.request.retries, signal.Signals.__members__
+        if isinstance(error, RunInProgressError) and tries < len(RETRY_PAUSES_SECONDS):
             raise task.retry(countdown=RETRY_PAUSES_SECONDS[tries]) from error
-        raise CreatedDatesError(error.message) from error
-    except RunStoppedError as error:
-        if error.asked_by in signal.Signals.__members__:
+        if isinstance(error, RunStoppedError) and error.asked_by in signals:
             _end_process()
             raise SystemExit(error.message) from error
-        raise CreatedDatesError(error.message) from error
-    except CreatedDatesError as error:
         # The result backend makes an error again from its class and its text alone.
         raise CreatedDatesError(error.message) from error
 
