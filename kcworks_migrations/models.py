@@ -7,6 +7,8 @@ The revision that creates them repeats the definitions on purpose: it must stay 
 it was when this module moves on. All instants are ``timestamptz``.
 """
 
+from typing import Any
+
 from invenio_db import db
 from sqlalchemy import (
     BigInteger,
@@ -66,17 +68,19 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     """When to look again; on the newest row."""
 
 
+def _run_id(table: str) -> Any:
+    """Give the column by which a row of a table belongs to a run."""
+    key = ForeignKey(CreatedDatesRun.id, name=f"fk_kcworks_created_dates_{table}_run")
+    return Column(BigInteger, key, nullable=False)
+
+
 class CreatedDatesBackup(db.Model):  # type: ignore[name-defined]
     """One changed row: what it was, what it became, from what, and its way since."""
 
     __tablename__ = "kcworks_created_dates_backup"
 
     id = Column(BigInteger, primary_key=True)
-    run_id = Column(
-        BigInteger,
-        ForeignKey(CreatedDatesRun.id, name="fk_kcworks_created_dates_backup_run"),
-        nullable=False,
-    )
+    run_id = _run_id("backup")
     kind = Column(String(16), nullable=False)
     """``record`` or ``community``."""
     entity_id = Column(UUID(as_uuid=True), nullable=False)
@@ -125,11 +129,7 @@ class CreatedDatesProblem(db.Model):  # type: ignore[name-defined]
     __tablename__ = "kcworks_created_dates_problem"
 
     id = Column(BigInteger, primary_key=True)
-    run_id = Column(
-        BigInteger,
-        ForeignKey(CreatedDatesRun.id, name="fk_kcworks_created_dates_problem_run"),
-        nullable=False,
-    )
+    run_id = _run_id("problem")
     kind = Column(String(16), nullable=False)
     """``record``, ``community``, or ``group`` (a group entry of a record)."""
     entity_id = Column(UUID(as_uuid=True), nullable=False)

@@ -51,9 +51,9 @@ def problems(
     """  # noqa: D301 - click reads the escapes
     with reading(is_json) as database:
         ids = database.transaction(history.run_ids, database)
-        if run_id is None and ids:
-            run_id = ids[-1]
-        if run_id is None or run_id not in ids:
+        if run_id is None:
+            run_id = max(ids, default=None)
+        if run_id not in ids:
             which = "yet" if run_id is None else run_id
             known = ", ".join(map(str, ids[-10:])) or "none"
             raise click.UsageError(f"There is no run {which}; known: {known}.")
