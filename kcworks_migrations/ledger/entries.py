@@ -175,7 +175,7 @@ def restore(
 
 
 def _refuse(expected_rows: int, actual_rows: int) -> NoReturn:
-    """Refuse what a statement did if it wrote other rows than it was told to.
+    """Refuse a batch whose statement wrote other rows than it was told to.
 
     Raises:
         CreatedDatesError: In any case; the batch is rolled back.
