@@ -19,6 +19,9 @@ PREFIX = "KCWORKS_CREATED_DATES_"
 REASON = PREFIX + "REASON"
 """The environment variable that says why, where Alembic calls."""
 
+SETTLE_TASK = "kcworks_migrations.tasks.settle_created_dates_task"
+"""The Celery task by which the index settles."""
+
 T = TypeVar("T")
 
 

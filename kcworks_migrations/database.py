@@ -203,10 +203,14 @@ class Database:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Tell whether the database gave up waiting for a lock (psycopg 3 or 2)."""
+    """Tell whether the database gave up waiting for a lock."""
+    return sqlstate_of(error) == LOCK_NOT_AVAILABLE
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Give PostgreSQL's code of an error, as psycopg 3 or 2 has it."""
     cause = getattr(error, "orig", None)
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return code == LOCK_NOT_AVAILABLE
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
 def said_by(error: DBAPIError) -> str:

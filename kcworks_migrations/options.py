@@ -165,6 +165,12 @@ class How:
         " not need it.",
         False,
     )
+    settle_from_beat: bool = setting(
+        FLAG,
+        "Add a task to Celery's beat schedule that looks every five minutes whether"
+        " documents are due to be compared.",
+        True,
+    )
     verbose: bool = setting(FLAG, "Print each changed row.", False)
     delay: float = option(
         number(0, 3600), "Seconds to wait after each batch that changed rows.", 0
@@ -186,4 +192,10 @@ class Notices:
     )
     webhook_timeout_seconds: int = setting(
         whole(1, 60), "Seconds that each of four tries may take.", 5
+    )
+    notice_when: str = setting(
+        word("ended", "settled", "both"),
+        "When to send the notice of a run: when it has ended, when the index has"
+        " settled after it, or both. That the index does not settle is always sent.",
+        "ended",
     )

@@ -25,6 +25,7 @@ from . import migration
 from .config import How, What, checked, options_from
 from .database import opened
 from .errors import CreatedDatesError, RunInProgressError, RunStoppedError
+from .index import settle
 from .kinds import COMMUNITY, RECORD, Kind
 from .ledger import tables
 from .ledger.problems import every
@@ -118,6 +119,13 @@ def update_community_created_dates_task(
     given: dict[str, Any] = {"batch_size": batch_size, "delay": delay}
     given |= {"verbose": verbose, "limit": limit, "exclude": exclude}
     return _run(self, COMMUNITY, given, dry_run, reason, True)
+
+
+@shared_task(ignore_result=True)
+def settle_created_dates_task() -> None:
+    """Look whether the index has settled, if a look is due; see `settle.look`."""
+    _, how = options_from(current_app.config)
+    settle.look(db.engine, how)
 
 
 def _run(

@@ -30,6 +30,7 @@ OF_THE_DATABASE = (
     database.rights,
     history.revision,
     history.run,
+    history.settling,
     database.locks,
 )
 

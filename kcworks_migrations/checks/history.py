@@ -8,6 +8,7 @@ from flask import current_app
 from sqlalchemy import text
 
 from .. import locks
+from ..config import SETTLE_TASK
 from ..database import Database
 from ..ledger import history, runs, tables
 from ..text import COMMAND, UPGRADE, counted, escape
@@ -15,6 +16,10 @@ from .line import Line, fine, stop, warning
 
 UPDATE = f"`{COMMAND} update`"
 
+HAS_JOB = text(
+    "SELECT EXISTS (SELECT FROM jobs_job WHERE task = 'settle_created_dates' AND active"
+    " AND schedule IS NOT NULL)"
+)
 SELECT_STAMPED = text("SELECT version_num FROM alembic_version")
 
 
@@ -91,3 +96,25 @@ def run(database: Database) -> Iterable[Line]:
         todo = "The next run does the rest. To undo what stands:"
         undo = f"`{COMMAND} rollback --run {left.id}`."
         yield warning("run", f"{fact} {changes} stand.", f"{todo} {undo}")
+
+
+def settling(database: Database) -> Iterable[Line]:
+    """Tell if nobody will look whether the index has settled."""
+    schedule = (current_app.config.get("CELERY_BEAT_SCHEDULE") or {}).values()
+    is_in_beat = SETTLE_TASK in {entry.get("task") for entry in schedule}
+    scheduler = str(current_app.config.get("CELERY_BEAT_SCHEDULER") or "")
+    has_jobs = database.has_table("jobs_job")
+    if has_jobs and database.execute(HAS_JOB).scalar_one():
+        return
+    job = "the job 'Settle created dates in the index', every five minutes,"
+    if has_jobs and "RunScheduler" in scheduler:
+        fact = "Beat is invenio-jobs' RunScheduler, and it has no job for the settling."
+        yield warning("settling", fact, f"Create {job} in the administration.")
+    elif not is_in_beat:
+        fact = "CELERY_BEAT_SCHEDULE has no task that lets the index settle."
+        yield warning("settling", fact, "Set KCWORKS_CREATED_DATES_SETTLE_FROM_BEAT.")
+    elif has_jobs:
+        todo = f"If beat runs as invenio-jobs' RunScheduler, create {job} as well."
+        yield fine(
+            "settling", "The index settles through Celery's beat schedule.", todo
+        )

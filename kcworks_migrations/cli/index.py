@@ -8,8 +8,7 @@ from invenio_db import db
 
 from ..config import options_from
 from ..errors import CreatedDatesError, RunStoppedError, ServiceFailedError
-from ..index import outbox
-from ..index.verify import verify as compare
+from ..index import compare, outbox
 from ..interrupt import interrupt
 from ..report.reporter import Reporter
 from ..text import COMMAND, counted
@@ -80,7 +79,7 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
 @click.option(
     "--fix",
     is_flag=True,
-    help="Queue the documents that are not right, and only those.",
+    help="Bring the documents right that are not.",
 )
 @click.option(
     "--sample",
@@ -94,7 +93,7 @@ def verify(fix: bool, sample: int | None, is_json: bool) -> None:
 
     Every changed row is compared with what the ledger says, and every document that
     holds a changed date with the database: of records, drafts and communities.
-    Nothing is written, apart from what --fix queues.
+    Nothing is written unless --fix is given: the index settles by itself.
 
     The exit status is 0 when all is right and nothing is pending, else 1.
 
@@ -108,7 +107,8 @@ def verify(fix: bool, sample: int | None, is_json: bool) -> None:
     _, how = options_from(current_app.config)
     with reading(is_json):
         pass  # there is something to compare
-    verdict = compare(db.engine, how, sample, fix)
+    with interrupt() as check:
+        verdict = compare.verify(db.engine, how, sample, fix, check)
     lines = [verdict.line(), *verdict.examples(), *verdict.advice()]
     tell(is_json, verdict.as_dict(), lines)
     click.get_current_context().exit(0 if verdict.is_clean else 1)

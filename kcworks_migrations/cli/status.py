@@ -5,11 +5,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
 from .. import locks
 from ..database import Database
+from ..interrupt import interrupt, pause
 from ..kinds import DATED
-from ..ledger import history, pending, runs
+from ..ledger import history, pending, runs, settling
 from ..ledger.problems import first
+from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
 from ..text import COMMAND, DOWNGRADE, UPGRADE, counted, duration, escape, show
@@ -18,29 +22,66 @@ from .group import created_dates
 
 RUNS_SHOWN = 10
 CHANGED_SHOWN = 10
+WAIT_SECONDS = 1
 
 
 @created_dates.command()
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until the index has settled."
+)
+@click.option(
+    "--check", "is_check", is_flag=True, help="Print one line for a monitor instead."
+)
 @json_option
-def status(is_json: bool) -> None:
-    """Show the runs, what is pending, and what to do next.
+def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
+    """Show the runs, how the index is, what is pending, and what to do next.
 
     Also who started each run and why, how far the one at work is, and what can be
     rolled back.
 
+    With --wait or --check the exit status is 0 when the index has settled, or is
+    about to, and 1 when it does not settle.
+
     \b
-    Example:
+    Examples:
       invenio kcworks-created-dates status --json
+      invenio kcworks-created-dates status --wait
+      invenio kcworks-created-dates status --check
     """  # noqa: D301 - click reads the escape
     with reading(is_json) as database:
+        index = database.transaction(settling.latest, database)
+        with interrupt() as check_stop:
+            while is_waiting and index and not (index.settled_at or index.is_stuck):
+                pause(WAIT_SECONDS, check_stop)
+                index = database.transaction(settling.latest, database)
         found = database.transaction(_status, database)
-    tell(is_json, found, _status_lines(found))
+    if is_check:
+        tell(is_json, found["index"], [_check_line(index)])
+    else:
+        tell(is_json, found, _status_lines(found, index))
+    if is_waiting or is_check:
+        is_bad = index and (index.is_stuck or (is_check and index.refused))
+        click.get_current_context().exit(1 if is_bad else 0)
+
+
+def _check_line(index: Settling | None) -> str:
+    if index is None:
+        return "OK: no run yet"
+    word = "PROBLEM" if index.is_stuck or index.refused else "OK"
+    oldest = "none"
+    if index.pending_since:
+        seconds = (index.now - index.pending_since).total_seconds()
+        oldest = duration(seconds)
+    return f"{word}: {index.line()}; oldest pending change: {oldest};" + (
+        f" documents refused: {index.refused}"
+    )
 
 
 def _status(database: Database) -> dict[str, Any]:
     """Read everything in one transaction; give what is printed as JSON."""
     latest = history.latest_runs(database, RUNS_SHOWN)
     is_at_work = locks.holder(database) is not None
+    index = settling.latest(database)
     found = {
         "runs": latest,
         "is_at_work": is_at_work,
@@ -49,6 +90,7 @@ def _status(database: Database) -> dict[str, Any]:
         "changed_since_shown": [],
         "pending": pending.count(database),
         "problems": bool(latest and first(database, latest[0]["id"], 1)),
+        "index": index and index.as_dict(),
     }
     if not is_at_work:  # it looks at every changed row
         count, rows = history.changed_since(database, CHANGED_SHOWN)
@@ -56,7 +98,7 @@ def _status(database: Database) -> dict[str, Any]:
     return found
 
 
-def _status_lines(found: Mapping[str, Any]) -> list[str]:
+def _status_lines(found: Mapping[str, Any], index: Settling | None) -> list[str]:
     lines = []
     for number, run in enumerate(found["runs"]):
         lines += _run_lines(run, is_last=number == 0)
@@ -69,6 +111,8 @@ def _status_lines(found: Mapping[str, Any]) -> list[str]:
         for row in found["changed_since_shown"]:
             lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
     lines.append(f"Pending reindexing: {counted(found['pending'], 'change')}")
+    if index:
+        lines.append(f"Index: {index.line()}")
     return lines + ["Next:", *(f"  {line}" for line in _next(found))]
 
 

@@ -1,209 +1,145 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Puts the true dates into documents of the index, beside editors and other workers.
+"""Reads documents of the index and writes them back, each request once."""
 
-A document is read, the dates in it are replaced, and it is written back with the
-version that it had. Two things make that safe:
-
-- The rows that a document was made from are read before the write and after it:
-  whoever changed one has committed before writing a document, so whatever could have
-  been overwritten is seen, and the ordinary indexer makes the document anew. So it does
-  with a document that is older than its row.
-- Right before the write, in the same request, an update that changes nothing fails if
-  the document is no longer the one that was read. That finds what no row tells
-  (statistics, vocabularies).
-"""
-
+import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from flask import current_app
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
 from invenio_search.engine import search
 from invenio_search.utils import build_alias_name
+from sqlalchemy.exc import NoResultFound, SQLAlchemyError
 
-from ..database import Database
 from ..kinds import Kind
 from ..text import escape
-from .truth import Truth
 
-PASSING_STATUSES = {403, 408, 429, 500, 502, 503, 504, "N/A", "TIMEOUT"}
-"""Answers of OpenSearch that may be others soon: too busy, blocked for writing (403),
-node gone."""
+Document = dict[str, Any]
+"""As OpenSearch answers: `_id`, `_version`, `_seq_no`, `_primary_term`, `_source`."""
 
 SHOW_TIMEOUT_SECONDS = 5
 """How long OpenSearch may take to show one document to a person."""
 
 
+RIGHT, STALE, MISSING = "right", "stale", "missing"
+OK, GONE, BUSY = 200, 410, 429
+
+
 @dataclass
 class Outcome:
-    """What became of some ids."""
+    """What was found of some ids, and what became of them."""
 
-    written: int = 0
-    right: int = 0
-    again: list[str] = field(default_factory=list)
-    """To be looked at again: not written, or something happened meanwhile."""
-    obstacle: str = ""
-    """What OpenSearch said last of those that it did not take."""
-    revived: set[str] = field(default_factory=set)
-    """Of `again`: the row was gone after our write, so the document must go."""
-    ordinary: list[str] = field(default_factory=list)
-    """For the ordinary indexer: the document has to be made anew."""
+    found: dict[str, str] = field(default_factory=dict)
+    """By id: `RIGHT`, `STALE` or `MISSING`, as it was found first. A row that is gone
+    has no document, and is not here."""
+    written: set[str] = field(default_factory=set)
+    """Those that were brought right."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Refused for good, with what OpenSearch says."""
+    """Those that OpenSearch refused for good, with what it says."""
+    again: list[str] = field(default_factory=list)
+    """Those that are still to be done, for a reason that may pass."""
+    obstacle: str = ""
+    """That reason."""
 
-    def add(self, other: "Outcome") -> None:
-        """Add what became of further ids; `again` is replaced."""
-        self.written += other.written
-        self.right += other.right
-        self.again = other.again
-        self.obstacle = other.obstacle or self.obstacle
-        self.revived |= other.revived
-        self.ordinary += other.ordinary
-        self.refused |= other.refused
+    @property
+    def done(self) -> int:
+        """How many are right now."""
+        right = {id for id, state in self.found.items() if state == RIGHT}
+        return len((right | self.written).difference(self.refused, self.again))
 
 
 class Written(NamedTuple):
-    """One document for which a write was asked."""
+    """The answer to the write of one document."""
 
     id: str
-    guard: dict[str, Any]
-    """The answer to the update that changes nothing."""
-    answer: dict[str, Any]
+    status: int
+    error: Any
+    is_as_read: bool
+    """Whether it was still the one that was read, right before the write."""
 
 
-@dataclass(frozen=True)
 class Index:
-    """The index to which documents of one kind are written."""
+    """The index to which the service writes documents of one kind."""
 
-    client: Any
-    kind: Kind
-    name: str
-    """The alias that the services write to."""
-    timeout_seconds: float
+    def __init__(self, kind: Kind) -> None:
+        """Take a client that repeats nothing by itself.
 
-    def correct(
-        self, database: Database, ids: list[str], revived: frozenset[str] = frozenset()
-    ) -> Outcome:
-        """Read, decide, write, and look again whether it was right to.
+        OpenSearch may have done a write and answered late; a repetition would overwrite
+        what came in between.
 
         Args:
-            database: A connection.
-            ids: Primary keys, each once.
-            revived: Those whose row was gone after an earlier write of ours, which may
-                have brought the document back: it is removed. No other one is: whoever
-                deleted the row is about to, and would fail if it were gone already.
-
-        Returns:
-            What became of each.
+            kind: Of the documents.
         """
-        outcome = Outcome()
-        found = self.client.mget(
-            body={"ids": ids}, index=self.name, request_timeout=self.timeout_seconds
-        )["docs"]
-        documents = {d["_id"]: d for d in found if d.get("found")}
-        unread = {d["_id"] for d in found if "error" in d}
-        truth = Truth.read(database, self.kind, ids, documents)
-        actions: list[dict[str, Any]] = []
-        changed = []
-        for id in ids:
-            document = documents.get(id)
-            if id in unread:
-                outcome.again.append(id)
-            elif document is None:
-                if id in truth.rows:
-                    outcome.ordinary.append(id)
-            elif id not in truth.rows:
-                actions += _delete(document) if id in revived else []
-            elif not truth.correct(document):
-                outcome.right += 1
-            elif truth.is_older(document):
-                outcome.ordinary.append(id)
-            else:
-                changed.append(id)
-                actions += _write(document)
-        if actions:
-            _judge(outcome, self.bulk(actions))
-        if changed:
-            after = Truth.read(database, self.kind, changed, documents)
-            _look_again(outcome, truth, after, [documents[id] for id in changed])
-        outcome.again = list(dict.fromkeys(outcome.again))
-        outcome.ordinary = list(dict.fromkeys(outcome.ordinary))
-        settled = {*outcome.again, *outcome.ordinary, *outcome.refused}
-        outcome.written = len([id for id in changed if id not in settled])
-        return outcome
+        self._client = copy.copy(current_search_client._get_current_object())
+        self._client.transport = copy.copy(self._client.transport)
+        self._client.transport.max_retries = 0
+        self._how = {
+            "index": alias_of(kind),
+            "request_timeout": current_app.config["INDEXER_BULK_REQUEST_TIMEOUT"],
+        }
 
-    def bulk(self, actions: list[dict[str, Any]]) -> list[Written]:
-        """Send one `_bulk` request; give the answers to the documents' writes."""
-        answers = self.client.bulk(
-            body=actions, index=self.name, request_timeout=self.timeout_seconds
-        )
-        guard: dict[str, Any] = {}
+    def read(self, ids: list[str]) -> tuple[dict[str, Document], dict[str, Any]]:
+        """Read documents; give those that are there and what failed, each by id."""
+        answers = self._client.mget(body={"ids": ids}, **self._how)["docs"]
+        found = {d["_id"]: d for d in answers if d.get("found")}
+        return found, {d["_id"]: d["error"] for d in answers if "error" in d}
+
+    def write(self, documents: list[Document]) -> list[Written]:
+        """Write documents back with the versions that they had."""
+        actions: list[Any] = []
+        for document in documents:
+            write = {
+                "_id": document["_id"],
+                "version": document["_version"],
+                "version_type": "external_gte",
+                # An index that is gone must not come back under its alias' name.
+                "require_alias": True,
+            }
+            guard = [{"update": _as_read(document)}, {"doc": {}}]
+            actions += [*guard, {"index": write}, document["_source"]]
+        items = self._client.bulk(body=actions, **self._how)["items"]
         written = []
-        for item in answers["items"]:
-            [(operation, answer)] = item.items()
-            if operation == "update":
-                guard = answer
-            elif operation == "index":
-                written.append(Written(answer["_id"], guard, answer))
+        for guard, item in zip(items[::2], items[1::2], strict=True):
+            answer, is_as_read = item["index"], guard["update"]["status"] < 300
+            error = answer.get("error")
+            written.append(Written(answer["_id"], answer["status"], error, is_as_read))
         return written
 
-
-def _look_again(
-    outcome: Outcome, truth: Truth, after: Truth, written: list[dict[str, Any]]
-) -> None:
-    """Find the documents whose rows somebody changed while they were written."""
-    for document in written:
-        id = document["_id"]
-        if truth.is_same(after, id, document):
-            continue
-        if id in after.rows:
-            outcome.ordinary.append(id)
-        else:
-            outcome.again.append(id)
-            outcome.revived.add(id)
+    def remove(self, documents: list[Document]) -> None:
+        """Remove documents that nobody has written since they were read."""
+        actions = [{"delete": _as_read(document)} for document in documents]
+        self._client.bulk(body=actions, **self._how)
 
 
-def _judge(outcome: Outcome, written: list[Written]) -> None:
-    for id, guard, answer in written:
-        if answer["status"] == 409 or answer["status"] in PASSING_STATUSES:
-            # At 409 somebody wrote a newer document; the next try looks at it.
-            outcome.again.append(id)
-            outcome.obstacle = escape(str(answer["error"]))
-        elif answer["status"] >= 300:
-            outcome.refused[id] = str(answer["error"])
-        elif guard["status"] >= 300:
-            # Something may have been overwritten that no row tells of.
-            outcome.ordinary.append(id)
-
-
-def _write(document: dict[str, Any]) -> list[dict[str, Any]]:
-    write = {
-        "_id": document["_id"],
-        "version": document["_version"],
-        "version_type": "external_gte",
-        # An index that is gone must not come back under the name of its alias.
-        "require_alias": True,
-    }
-    return [
-        {"update": _as_read(document)},
-        {"doc": {}},
-        {"index": write},
-        document["_source"],
-    ]
-
-
-def _delete(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Remove the document of a row that is gone, if nobody has written it since."""
-    return [{"delete": _as_read(document)}]
-
-
-def _as_read(document: dict[str, Any]) -> dict[str, Any]:
+def _as_read(document: Document) -> Document:
     return {
         "_id": document["_id"],
         "if_seq_no": document["_seq_no"],
         "if_primary_term": document["_primary_term"],
     }
+
+
+def made(kind: Kind, id: str) -> tuple[Any, Exception | None]:
+    """Let the service's indexer make a document anew.
+
+    Args:
+        kind: Of the document.
+        id: Primary key of its row.
+
+    Returns:
+        `OK`, `GONE` (there is no row), or what OpenSearch said, with the error.
+    """
+    try:
+        current_indexer_registry.get(kind.indexer).index_by_id(id)
+    except NoResultFound as error:
+        return GONE, error
+    except SQLAlchemyError as error:
+        return BUSY, error
+    except Exception as error:
+        return getattr(error, "status_code", None), error
+    return OK, None
 
 
 def alias_of(kind: Kind) -> str:

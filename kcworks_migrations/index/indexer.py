@@ -2,49 +2,37 @@
 # SPDX-License-Identifier: MIT
 """The indexer of invenio-indexer's registry that changes the dates in documents alone.
 
-It has queues of its own, which the ordinary tasks and beat schedule drain. A message is
-acknowledged when the outcome for all its ids is known and, where there is still work to
-do, the broker has confirmed the message about it.
+It has queues of its own, which the ordinary tasks and beat schedule drain. Every
+message is acknowledged; where there is still work to do, when the broker has confirmed
+another one about it.
 """
 
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from celery import current_app as celery_app
 from flask import Flask, current_app
 from invenio_db import db
 from invenio_indexer.api import RecordIndexer
 from invenio_indexer.proxies import current_indexer_registry
-from invenio_search.engine import search
 from kombu import Queue
 from werkzeug.local import LocalProxy
 
 from ..config import options_from
-from ..database import Database
-from ..interrupt import CheckStop, never, pause, tries
+from ..database import Database, opened
 from ..kinds import KINDS, Kind
-from ..ledger import problems
 from ..text import escape
 from .broker import publisher
-from .documents import PASSING_STATUSES, Index, Outcome, alias_of
+from .correct import correct
+from .documents import Outcome
 
 MESSAGE_IDS = 500
-"""Ids in one message, read and written together."""
+"""Ids in one message."""
 
 TASK_IDS = 10_000
 """Ids after which a task ends, as those of invenio-indexer do."""
-
-TOO_LARGE = 413
-"""The answer to a request above `http.max_content_length`, which hosted clusters may
-have as low as 10 MB."""
-
-REVIVED_SECONDS = 3
-"""How long whoever deleted a row has for removing its document: it fails if we were
-quicker. Rare: the row must have gone between our reading and our writing."""
-
-PAUSES_SECONDS = (0.5, 1, 2)
-"""How long to wait before each further try of what failed for a passing reason."""
 
 
 class CreatedDatesIndexer(RecordIndexer):
@@ -105,98 +93,53 @@ class CreatedDatesIndexer(RecordIndexer):
             How many documents are right or were written, and how many were refused.
         """
         limit = bulk_index_max_items or TASK_IDS
-        total, count = Outcome(), 0
+        done = refused = count = 0
         _, how = options_from(current_app.config)
         # A connection of its own: closing it gives back what was not acknowledged.
         with (
             celery_app.connection_for_read() as connection,
-            db.engine.connect() as database_connection,
+            opened(db.engine, how.lock_timeout_seconds) as database,
         ):
-            database = Database(database_connection, how.lock_timeout_seconds)
             queue = self.mq_queue(connection)
             queue.declare()
             while count < limit and (message := queue.get()):
-                ids = list(dict.fromkeys(message.decode()["ids"]))
-                outcome = self.process(database, ids)
-                self._hand_on(database, outcome)
-                message.ack()
-                total.add(outcome)
-                count += len(ids)
+                outcome = self._do(database, message)
+                done, refused = done + outcome.done, refused + len(outcome.refused)
+                count += max(len(outcome.found), 1)
                 if outcome.again:
-                    current_app.logger.warning(
-                        "OpenSearch did not take %s documents; they stay queued.",
-                        len(outcome.again),
-                    )
                     break  # the next task may have better luck
-        return total.written + total.right, len(total.refused)
+        return done, refused
 
-    def process(
-        self, database: Database, ids: list[str], check_stop: CheckStop = never
-    ) -> Outcome:
-        """Bring the documents with these ids right, in a few tries.
+    def _do(self, database: Database, message: Any) -> Outcome:
+        """Bring some documents right; give what became of them."""
+        left = ids = _ids_of(message)
+        try:
+            outcome = correct(database, self.kind, ids)
+            left = outcome.again
+        finally:
+            # What is left goes to the end of the queue, where it keeps nobody from the
+            # others. A crash behind that does some ids twice and loses none.
+            if left:
+                current_app.logger.warning(
+                    "%s documents could not be done; they stay queued.", len(left)
+                )
+                with publisher() as broker:
+                    broker.publish(self.kind.own_indexer, left)
+            message.ack()
+        return outcome
 
-        Args:
-            database: A connection.
-            ids: Primary keys, each once.
-            check_stop: Called in the pauses between the tries; may raise.
 
-        Returns:
-            What became of each; those in `again` failed at every try.
-
-        Raises:
-            TransportError: OpenSearch refuses to work at all; the message stays.
-        """
-        total = Outcome(again=ids)
-        index = Index(
-            self.client,
-            self.kind,
-            alias_of(self.kind),
-            current_app.config["INDEXER_BULK_REQUEST_TIMEOUT"],
+def _ids_of(message: Any) -> list[str]:
+    """Read the ids of a message; none of one that is not ours, which is logged."""
+    try:
+        return list(dict.fromkeys(str(UUID(id)) for id in message.decode()["ids"]))
+    except Exception as error:
+        current_app.logger.error(
+            "Thrown away: a message without ids (%s): %s",
+            type(error).__name__,
+            escape(repr(message.body), 200),
         )
-        for _ in tries(PAUSES_SECONDS, check_stop):
-            try:
-                if total.revived:
-                    pause(REVIVED_SECONDS, check_stop)
-                revived = frozenset(total.revived)
-                total.add(index.correct(database, total.again, revived))
-            except search.exceptions.TransportError as error:
-                if error.status_code == TOO_LARGE:
-                    total.add(self._process_halves(database, total.again, error))
-                elif error.status_code not in PASSING_STATUSES:
-                    raise
-                else:
-                    total.obstacle = escape(str(error))
-            if not total.again:
-                break
-        return total
-
-    def _process_halves(
-        self, database: Database, ids: list[str], error: Exception
-    ) -> Outcome:
-        """Do with less in a request what OpenSearch finds too large."""
-        if len(ids) == 1:
-            return Outcome(refused={ids[0]: str(error)})
-        half = len(ids) // 2
-        both = self.process(database, ids[:half])
-        again = both.again
-        both.add(self.process(database, ids[half:]))
-        both.again += again
-        return both
-
-    def _hand_on(self, database: Database, outcome: Outcome) -> None:
-        if outcome.ordinary or outcome.again:
-            with publisher() as broker:
-                broker.publish(self.kind.indexer, outcome.ordinary)
-                broker.publish(self.kind.own_indexer, outcome.again)
-        self.write_refused(database, outcome)
-
-    def write_refused(self, database: Database, outcome: Outcome) -> None:
-        """Write down as problems what OpenSearch refused for good."""
-        if outcome.refused:
-            current_app.logger.error("OpenSearch refused: %s", outcome.refused)
-            database.transaction(
-                problems.write_refused, database, self.kind, outcome.refused
-            )
+        return []
 
 
 def register(app: Flask) -> None:

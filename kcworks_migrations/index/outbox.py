@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from invenio_search.engine import search
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
@@ -20,23 +19,22 @@ from ..config import How
 from ..database import Database
 from ..interrupt import CheckStop
 from ..kinds import COMMUNITY, DRAFT, KINDS, RECORD, Kind
-from ..ledger import pending, runs
+from ..ledger import pending, runs, settling
 from ..ledger.pending import Sent
 from ..ledger.statistics import Progress
 from ..report.reporter import Reporter
 from ..text import counted, escape
-from . import here
-from .broker import indexer_of, is_of_broker, publisher
+from .broker import call_later, indexer_of, is_of_broker, publisher
+from .correct import correct
 from .documents import Outcome
 from .health import Gate, SearchUnhealthyError
-from .indexer import MESSAGE_IDS
 from .truth import holding
 
 BATCH_ROWS = 2000
 """Ids that are sent, confirmed and marked together."""
 
-MADE_ROWS = 100
-"""Whole documents that are made here between two looks at OpenSearch."""
+HERE_ROWS = 500
+"""Ids that are done here between two looks at OpenSearch."""
 
 # Each list of ids comes as one text with a line per id, as there may be a million.
 _COUNTS = " + ".join(
@@ -98,8 +96,13 @@ def send_pending(
             check_stop()
 
         with reporter.phase(progress):
-            hand_on = correct if is_here else dispatch
-            return hand_on(database, Gate(how, reporter, check_stop), advance)
+            hand_on = index_here if is_here else dispatch
+            sent = hand_on(database, Gate(how, reporter, check_stop), advance)
+        if total:
+            database.transaction(settling.begin, database)
+    if total:
+        call_later()
+    return sent
 
 
 def dispatch(database: Database, gate: Gate, advance: Advance) -> Sent:
@@ -120,14 +123,14 @@ def dispatch(database: Database, gate: Gate, advance: Advance) -> Sent:
 
             def publish(kind: Kind, ids: list[str]) -> Outcome:
                 broker.publish(indexer_of(kind, gate.how), ids)
-                return Outcome(written=len(ids))
+                return Outcome(written=set(ids))
 
             _Walk(database, BATCH_ROWS, publish, advance, sent).do()
 
     return _told(database, work)
 
 
-def correct(database: Database, gate: Gate, advance: Advance) -> Sent:
+def index_here(database: Database, gate: Gate, advance: Advance) -> Sent:
     """Index everything in the outbox here, without the broker and without workers.
 
     Args:
@@ -142,11 +145,10 @@ def correct(database: Database, gate: Gate, advance: Advance) -> Sent:
 
     def index(kind: Kind, ids: list[str]) -> Outcome:
         gate.check()
-        return here.correct(database, kind, ids, is_full, gate.check_stop)
+        return correct(database, kind, ids, gate.check_stop, is_full)
 
     def work(sent: Sent) -> None:
-        limit = MADE_ROWS if is_full else MESSAGE_IDS
-        _Walk(database, limit, index, advance, sent).do()
+        _Walk(database, HERE_ROWS, index, advance, sent).do()
 
     return _told(database, work)
 
@@ -162,8 +164,6 @@ def _told(database: Database, work: Callable[[Sent], None]) -> Sent:
     except SearchUnhealthyError as error:
         done = sum(sent.position.values())
         sent.error = f"{error}; processed {done} of {total} changes"
-    except search.exceptions.TransportError as error:
-        sent.error = f"OpenSearch failed: {escape(str(error))}"
     except Exception as error:
         if not is_of_broker(error):
             raise
@@ -211,7 +211,8 @@ class _Walk:
     def _take(self, kind: Kind, ids: list[str], entries: Sequence[Any] = ()) -> None:
         """Hand on some ids; of some that were not taken, mark the others' entries."""
         outcome = self.hand_on(kind, ids)
-        self.sent.sent += outcome.written + outcome.right
+        self.sent.sent += outcome.done
+        self.sent.written += len(outcome.written)
         self.sent.refused += len(outcome.refused)
         if outcome.again:
             if entries:
@@ -223,10 +224,9 @@ class _Walk:
 
     def _mark(self, kind: Kind, entries: Sequence[Any]) -> None:
         # A crash before this commit leaves the entries in the outbox.
-        ids = [entry.id for entry in entries]
-        self.database.transaction(pending.mark_queued, self.database, ids)
-        self.sent.position[kind.name] += len(ids)
-        self.advance(len(ids))
+        self.database.transaction(pending.mark_queued, self.database, entries)
+        self.sent.position[kind.name] += len(entries)
+        self.advance(len(entries))
 
 
 def count_documents(

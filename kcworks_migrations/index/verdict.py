@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""What `verify` has found, as lines for a person and as JSON."""
+"""What a pass over the documents has found, as lines for a person and as JSON."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,43 +30,70 @@ class Counted:
 
 @dataclass
 class Verdict:
-    """What was found."""
+    """What was found, before anything was written."""
 
     right: int = 0
-    """Documents that hold the true dates."""
-    lagging: Counted = field(default_factory=Counted)
-    """Not right yet, while changes are pending or messages queued."""
-    wrong: Counted = field(default_factory=Counted)
-    """Documents with another date than the database, with nothing pending or queued."""
+    """Documents with the dates of the database."""
+    stale: Counted = field(default_factory=Counted)
+    """Documents with another date."""
     missing: Counted = field(default_factory=Counted)
     """Rows without a document."""
+    refused: Counted = field(default_factory=Counted)
+    """Of the stale and missing ones, those that OpenSearch refused for good."""
     rows_wrong: Counted = field(default_factory=Counted)
     """Rows whose date is not the one that their last entry says."""
+    indexed: int = 0
+    """Documents of pending changes that were brought right before."""
+    written: int = 0
+    """Of the stale and missing ones, those that were brought right."""
     pending: int = 0
     """Changes in the outbox."""
-    queued: int | None = 0
-    """Messages in the queues; none when the broker does not tell."""
-    fixed: int = 0
-    """Documents that were queued to be brought right."""
+    error: str | None = None
+    """Why the pass ended early."""
+    seconds: float = 0
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        return self.right + self.stale.count + self.missing.count
+
+    @property
+    def left(self) -> int:
+        """How many documents are not right now and may become it."""
+        bad = self.stale.count + self.missing.count
+        return bad - self.written - self.refused.count
 
     @property
     def is_clean(self) -> bool:
-        """Tell whether nothing is left to do; the queues also hold what others send."""
-        counted = (self.lagging, self.wrong, self.missing, self.rows_wrong)
-        return not (self.pending or any(c.count for c in counted))
+        """Tell whether nothing is left to do."""
+        counts = (self.left, self.refused.count, self.rows_wrong.count, self.pending)
+        return not (any(counts) or self.error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether there was nothing to write and nothing can be written."""
+        return not (self.left or self.has_written or self.pending or self.error)
+
+    @property
+    def has_written(self) -> bool:
+        """Tell whether any document was written."""
+        return bool(self.indexed or self.written)
 
     def line(self) -> str:
         """Say in one line how the documents are."""
-        return (
-            f"{'All right' if self.is_clean else 'Not all right'}: documents:"
-            f" {self.right} right, {self.lagging.count} lagging,"
-            f" {self.wrong.count} wrong, {self.missing.count} missing"
-        )
+        parts = [f"{self.right} right", f"{self.stale.count} stale"]
+        parts.append(f"{self.missing.count} missing")
+        if self.indexed:
+            parts.append(f"{self.indexed} pending ones indexed before")
+        if self.written:
+            parts.append(f"{self.written} of these brought right")
+        words = "All right" if self.is_clean else "Not all right"
+        return f"{words}: documents: {', '.join(parts)}"
 
     def examples(self) -> list[str]:
         """Name some of what is not right."""
         lines = []
-        for state in ("lagging", "wrong", "missing", "rows_wrong"):
+        for state in ("stale", "missing", "refused", "rows_wrong"):
             found = getattr(self, state)
             name = "row unlike its ledger entry" if state == "rows_wrong" else state
             lines += [f"  {name}: {text}" for text in found.shown[:PRINTED]]
@@ -75,29 +102,23 @@ class Verdict:
         return lines
 
     def advice(self) -> list[str]:
-        """Say what is pending, and what can be done."""
+        """Say why it ended early, what is pending, and what can be done."""
         lines = []
+        if self.error:
+            lines.append(f"The comparison ended early: {self.error}")
         if self.pending:
-            lines.append(f"{counted(self.pending, 'change')} not queued yet; to queue:")
-            lines.append(f"  {COMMAND} reindex")
-        if self.queued is None:
-            lines.append("The broker does not tell how many messages are queued.")
-        elif self.queued:
-            queued = counted(self.queued, "message")
-            lines.append(f"In the queues: {queued}. When workers have done them:")
-            lines.append(f"  {COMMAND} verify")
+            lines.append(f"Pending reindexing: {counted(self.pending, 'change')}.")
         if self.rows_wrong.count:
             lines.append("Something else has changed rows; what was done to one:")
             lines.append(f"  {COMMAND} show PID-OR-SLUG")
-        if self.fixed:
-            fixed = counted(self.fixed, "document")
-            lines.append(f"{fixed} queued. When the queues are empty:")
-            lines.append(f"  {COMMAND} verify")
-        elif not self.queued and (self.wrong.count or self.missing.count):
-            lines.append("To queue the wrong and the missing ones:")
+        if self.refused.count:
+            lines.append("What OpenSearch said of those that it refused:")
+            lines.append(f"  {COMMAND} problems --reason index_refused")
+        if self.left or self.pending:
+            lines.append("The index settles by itself; to bring them right now:")
             lines.append(f"  {COMMAND} verify --fix")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
-        """Give what is printed as JSON."""
-        return asdict(self) | {"is_clean": self.is_clean}
+        """Give what is printed as JSON, and kept with the runs."""
+        return asdict(self) | {"is_clean": self.is_clean, "documents": self.documents}

@@ -36,12 +36,14 @@ COUNT_PENDING = text(
 # search for what embeds a community with 200,000 records, all pending, takes hours.
 ANALYZE_BACKUP = text("ANALYZE kcworks_created_dates_backup")
 SELECT_PENDING = text("""
-SELECT id, entity_id::text AS entity_id FROM kcworks_created_dates_backup
+SELECT id, entity_id::text AS entity_id, outcome FROM kcworks_created_dates_backup
 WHERE queued_at IS NULL AND kind = :kind AND id > :after ORDER BY id LIMIT :limit
 """)
+# Only as they were read: one that was restored meanwhile is pending on its own account.
 UPDATE_QUEUED = text("""
-UPDATE kcworks_created_dates_backup SET queued_at = clock_timestamp()
-WHERE id = ANY(CAST(:entry_ids AS bigint[]))
+UPDATE kcworks_created_dates_backup AS b SET queued_at = clock_timestamp()
+FROM unnest(CAST(:ids AS bigint[]), CAST(:outcomes AS text[])) AS read(id, outcome)
+WHERE b.id = read.id AND b.outcome IS NOT DISTINCT FROM read.outcome
 """)
 UPDATE_ALL_PENDING = text(
     "UPDATE kcworks_created_dates_backup SET queued_at = NULL"
@@ -63,6 +65,8 @@ class Sent:
         default_factory=lambda: dict.fromkeys((kind.name for kind in DATED), 0)
     )
     """Entries that were handed on, by the name of their kind."""
+    written: int = 0
+    """Of the documents, those that were not right before."""
     refused: int = 0
     """Documents that OpenSearch refused for good."""
 
@@ -95,7 +99,7 @@ def pages(database: Database, kind: Kind, limit: int) -> Iterator[Sequence[Any]]
         limit: The most entries of a page.
 
     Yields:
-        Rows with `id`, the entry's, and `entity_id`.
+        Rows with `id`, the entry's, `entity_id`, and the entry's `outcome`.
     """
     after = 0
 
@@ -109,9 +113,10 @@ def pages(database: Database, kind: Kind, limit: int) -> Iterator[Sequence[Any]]
         after = page[-1].id
 
 
-def mark_queued(database: Database, entry_ids: Sequence[int]) -> None:
-    """Write that the reindexing of some entries is in safe hands."""
-    database.execute(UPDATE_QUEUED, entry_ids=list(entry_ids))
+def mark_queued(database: Database, entries: Sequence[Any]) -> None:
+    """Write that the reindexing of entries, as they were read, is in safe hands."""
+    values = {"ids": [e.id for e in entries], "outcomes": [e.outcome for e in entries]}
+    database.execute(UPDATE_QUEUED, **values)
 
 
 def reopen_all(database: Database) -> None:

@@ -10,6 +10,7 @@ from ..database import Database
 from ..kinds import Kind
 from ..rules.values import Problem
 from ..text import escape
+from . import tables
 
 INSERT_PROBLEMS = text("""
 INSERT INTO kcworks_created_dates_problem
@@ -121,11 +122,15 @@ def every(
 
 
 def write_refused(database: Database, kind: Kind, refused: Mapping[str, str]) -> None:
-    """Write what OpenSearch refused for good, by UUID with what it said."""
-    database.execute_on(
-        kind,
-        INSERT_REFUSED,
-        kind=kind.name,
-        ids=list(refused),
-        values=[escape(value) for value in refused.values()],
-    )
+    """Write what OpenSearch refused for good, by UUID with what it said.
+
+    A worker may be told of documents when our tables are gone; the log has to do then.
+    """
+    if tables.exist(database):
+        database.execute_on(
+            kind,
+            INSERT_REFUSED,
+            kind=kind.name,
+            ids=list(refused),
+            values=[escape(value) for value in refused.values()],
+        )

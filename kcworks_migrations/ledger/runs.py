@@ -22,6 +22,7 @@ import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,10 @@ from .statistics import Progress, Statistics
 RUNNING, SUCCEEDED, STOPPED, FAILED = "running", "succeeded", "stopped", "failed"
 
 KILLED = "killed: it ended without a word"
+
+QUIET = timedelta(minutes=10)
+"""How long after our last write somebody looks at the documents: whoever made one
+before that has written it by then."""
 
 # The lock may also be held by something that has no run, beside the row of a run that
 # was killed.
@@ -56,17 +61,15 @@ SET status = 'failed', message = :message, finished_at = progress_at,
         'stopped_at_community', statistics->'communities'->'total_found')
 WHERE status = 'running'
 """)
-SELECT_RUN = text(
-    "SELECT status, statistics, stop_requested_at FROM kcworks_created_dates_run"
-    " WHERE id = :run_id"
-)
+SELECT_RUN = text("SELECT * FROM kcworks_created_dates_run WHERE id = :run_id")
 INSERT_RUN = text("""
 INSERT INTO kcworks_created_dates_run
     (action, origin, started_by, reason, package_version, options, status, statistics,
-     task_id, backend_pid, started_at, progress_at)
+     task_id, backend_pid, started_at, progress_at, next_look_at)
 VALUES (:action, :origin, :started_by, :reason, :package_version,
         CAST(:options AS jsonb), 'running', CAST(:statistics AS jsonb), :task_id,
-        pg_backend_pid(), clock_timestamp(), clock_timestamp())
+        pg_backend_pid(), clock_timestamp(), clock_timestamp(),
+        clock_timestamp() + :quiet)
 RETURNING id
 """)
 UPDATE_PROGRESS = text("""
@@ -79,7 +82,8 @@ UPDATE_ENDED = text("""
 UPDATE kcworks_created_dates_run
 SET status = :status, message = :message,
     statistics = CAST(:statistics AS jsonb),
-    progress_at = clock_timestamp(), finished_at = clock_timestamp()
+    progress_at = clock_timestamp(), finished_at = clock_timestamp(),
+    next_look_at = clock_timestamp() + :quiet, looks = 0, settled_at = NULL
 WHERE id = :run_id
 """)
 UPDATE_STOP_REQUESTED = text(
@@ -163,6 +167,7 @@ def begin(
         options=json.dumps(options, default=str),
         statistics=json.dumps(Statistics().as_dict()),
         task_id=task_id,
+        quiet=QUIET,
     ).scalar_one()
     return Run(run_id, action, task_id=task_id)
 
@@ -207,11 +212,12 @@ def end(
         status=status,
         statistics=json.dumps(statistics),
         message=message,
+        quiet=QUIET,
     )
 
 
 def row(database: Database, run_id: int) -> Any:
-    """Give `status`, `statistics` and `stop_requested_at` of a run."""
+    """Give what is kept of a run."""
     return database.execute(SELECT_RUN, run_id=run_id).one()
 
 

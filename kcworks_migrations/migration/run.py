@@ -78,8 +78,16 @@ def working(
             raise told from error
         finally:
             gc.unfreeze()
-    # Behind the lock: nobody waits for a mail server.
+    _tell_end(summary, reporter)
+
+
+def _tell_end(summary: Summary, reporter: Reporter) -> None:
+    """Tell the end of a run behind its lock: nobody waits for a mail server."""
+    # Only here, so that dates can be changed where the broker can't be imported.
+    from ..index.broker import call_later
+
     notices.send(summary, reporter)
+    call_later()
 
 
 def _check_stop(work: Work, check_signals: CheckStop) -> None:
@@ -108,7 +116,7 @@ def _end_early(engine: Engine, work: Work, error: BaseException) -> BaseExceptio
             told = marking.transaction(_close, marking, work, told, error)
     summary.message = _message(told)
     work.reporter.ended(summary, summary.message)
-    notices.send(summary, work.reporter)  # behind the lock, as at any other end
+    _tell_end(summary, work.reporter)
     return told
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from ..config import How, What
 from ..database import Database
 from ..errors import CreatedDatesError, RefusedError
-from ..index import outbox, verify
+from ..index import compare, outbox
 from ..index.health import Gate
 from ..interrupt import never
 from ..ledger import pending, runs
@@ -182,7 +182,7 @@ def _index_and_look(
     work.reporter.line("Rehearsal: indexing them, and looking")
     gate = Gate(work.how, work.reporter, work.between)
     began = time.monotonic()
-    sent = outbox.correct(work.database, gate, lambda entries: work.between())
+    sent = outbox.index_here(work.database, gate, lambda entries: work.between())
     seen.index_seconds += time.monotonic() - began
     seen.documents += sent.sent
     wrong = [sent.error] * bool(sent.error)
@@ -190,7 +190,7 @@ def _index_and_look(
     _compare_rows(work.database, chosen, before, seen, is_changed)
     for kind, changes in chosen.items():
         ids = [change.id for change in changes]
-        wrong += verify.wrong_documents(work.database, kind, ids)
+        wrong += compare.wrong_documents(work.database, kind, ids)
     seen.wrong += [f"the index: {sentence}" for sentence in wrong]
 
 

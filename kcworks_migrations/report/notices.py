@@ -26,7 +26,7 @@ from urllib3.util import Retry
 from ..config import Notices, notices_from
 from ..text import as_json, counted, escape
 from .reporter import Reporter
-from .summary import Summary, problem_lines, summary_lines
+from .summary import Summary, index_lines, problem_lines, summary_lines
 
 run_ended = signal("kcworks-created-dates-run-ended")
 """Sent with the application as the sender and `summary`, a `summary.Summary`."""
@@ -70,12 +70,18 @@ def send(summary: Summary, reporter: Reporter) -> None:
     """Tell the end of a run, in every way that the settings ask for.
 
     Args:
-        summary: What the run did, or why it stopped.
+        summary: What the run did, or why it stopped; or how the index is after it.
         reporter: Who is told when something can't be sent.
     """
     if summary.action == "rehearse":
         return  # whoever rehearses looks at it
     settings = notices_from(current_app.config)
+    moment = "ended" if summary.has_settled is None else "settled"
+    if (
+        settings.notice_when not in {moment, "both"}
+        and summary.has_settled is not False
+    ):
+        return
     for name, tell in (
         ("signal", _send_signal),
         ("webhook", _send_webhook),
@@ -97,6 +103,8 @@ def subject_of(summary: Summary) -> str:
     how = summary.status
     if how == "succeeded" and summary.statistics.errors:
         how = f"done with {counted(summary.statistics.errors, 'problem')}"
+    if summary.has_settled is not None:
+        how += ", index settled" if summary.has_settled else ", index does not settle"
     return f"{site}: {what} of created dates, run {summary.run_id}: {how}"
 
 
@@ -176,6 +184,7 @@ def _send_mail(summary: Summary, settings: Notices) -> None:
         "subject": subject,
         "summary": summary,
         "lines": summary_lines(summary),
+        "index": index_lines(summary),
         "problems": [
             "\n".join(problem_lines(p)).removeprefix("  - ") for p in summary.problems
         ],

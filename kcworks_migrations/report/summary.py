@@ -4,7 +4,6 @@
 
 import textwrap
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..kinds import COMMUNITY, Kind
@@ -12,17 +11,9 @@ from ..ledger.history import Unfinished
 from ..ledger.statistics import Statistics, Tally
 from ..rules.values import REASONS, Change, Problem
 from ..text import COMMAND, DOWNGRADE, UPGRADE, WIDTH, counted, duration, show, wrapped
+from .consequences import consequences
 
 PROBLEMS_SHOWN = 10
-
-CONSEQUENCES = (
-    (range(0, 13), "BibTeX citations now carry the year of the true date."),
-    (range(13, 99), "JSON-LD, CSV and other exports now carry the true date."),
-    (range(14, 99), "GracePeriodPolicy and FileModificationGracePeriodPolicy close."),
-    (range(0, 99), "Purge the caches in front of the instance: ETags do not change."),
-    (range(0, 99), "Lists by date change once the queues are drained."),
-)
-"""What else changes, by the major version of invenio-app-rdm; more in the README."""
 
 
 @dataclass
@@ -56,6 +47,10 @@ class Summary:
     """Of a preview: documents that would be reindexed."""
     seconds: float = 0
     """Of a preview: how long it took to read and decide."""
+    has_settled: bool | None = None
+    """Whether the index has settled after the run; none as long as that is open."""
+    index: list[str] = field(default_factory=list)
+    """What was found in the index then."""
 
     def as_dict(self) -> dict[str, Any]:
         """Give what is printed as JSON."""
@@ -70,6 +65,8 @@ class Summary:
             "queue_error": self.queue_error,
             "message": self.message,
             "unfinished": [run._asdict() for run in self.unfinished],
+            "has_settled": self.has_settled,
+            "index": self.index,
         }
         if self.run_id is None:
             kept |= {
@@ -116,6 +113,8 @@ def summary_lines(summary: Summary) -> list[str]:
     run = f"run {summary.run_id}, {summary.status}" if summary.run_id else "dry run"
     lines = ["", f"{what} of created dates: {run}", ""]
     lines += table_lines(summary.statistics, "restored" if is_revert else "updated")
+    if summary.has_settled is not None:
+        return lines + [*index_lines(summary), *_problem_lines(summary)]
     if summary.message:
         lines += wrapped(summary.message)
         return lines + _problem_lines(summary) + unfinished_lines(summary)
@@ -141,7 +140,22 @@ def summary_lines(summary: Summary) -> list[str]:
             lines += [f"  - {text}" for text in consequences()]
         lines.append(f"Look at the state: {COMMAND} status")
         lines.append(_way_back(summary))
+        if is_revert:
+            lines.append(
+                "This package may be removed when `status` says that the index"
+            )
+            lines.append(
+                "has settled: until then its workers have documents to correct."
+            )
     return lines + unfinished_lines(summary)
+
+
+def index_lines(summary: Summary) -> list[str]:
+    """Say whether the index has settled after a run, and what was found in it."""
+    if summary.has_settled is None:
+        return []
+    words = "has settled" if summary.has_settled else "does not settle"
+    return [f"The index {words}.", *summary.index]
 
 
 def table_lines(statistics: Statistics, verb: str) -> list[str]:
@@ -233,12 +247,3 @@ def problem_lines(problem: Problem) -> list[str]:
         placeholder=" ...",
     )
     return [f"{line}:", *(f"      {part}" for part in parts)]
-
-
-def consequences() -> list[str]:
-    """Give what else changes on the running line of the application."""
-    try:
-        major = int(version("invenio-app-rdm").split(".")[0])
-    except PackageNotFoundError:
-        major = 12
-    return [text for majors, text in CONSEQUENCES if major in majors][:3]

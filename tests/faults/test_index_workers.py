@@ -52,7 +52,7 @@ def upgrade(crowd, monkeypatch):
     def upgrade() -> Instance:
         crowd.upgrade()
         verdict = verdict_of(crowd)
-        assert verdict.lagging.count > COPIES and not verdict.is_clean
+        assert verdict.stale.count > COPIES and not verdict.is_clean
         return crowd
 
     yield upgrade

@@ -24,7 +24,7 @@ from support.instance import Instance
 from kcworks_migrations import locks
 from kcworks_migrations.checks import check
 from kcworks_migrations.errors import CreatedDatesError, RefusedError
-from kcworks_migrations.index import verify
+from kcworks_migrations.index import compare
 from kcworks_migrations.options import How
 
 CONFIGURATION = """
@@ -108,7 +108,7 @@ def test_everything_is_refused_in_transaction_mode_before_anything_is_touched(
             assert "a pooler in transaction mode" in refusal.value.message
             assert "Nothing was changed" in refusal.value.message
         with pytest.raises(RefusedError, match="a pooler in transaction mode"):
-            verify.verify(seen.engine, How())
+            compare.verify(seen.engine, How())
         (line,) = [line for line in check(seen.engine) if line.name == "pooler"]
         assert line.level == "stop"
     assert instance.checksums(without_created=False) == before

@@ -13,16 +13,19 @@ from invenio_search.engine import search
 from invenio_search.utils import prefix_index
 from support import deposits, index
 from support.faults import Child, search_at, wait_until
-from support.index import stale_documents
+from support.index import (
+    INDICES,
+    read_only,
+    set_on_indices,
+    stale_documents,
+    waiting,
+)
 from support.instance import INDEXERS
 from support.worker import result_of
 
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.index import indexer
-from kcworks_migrations.index.broker import connected, queued_messages
+from kcworks_migrations.index import correct
 from kcworks_migrations.tasks import update_record_created_dates_task as records_task
-
-INDICES = ("rdmrecords-records", "communities")
 
 
 @pytest.fixture
@@ -41,23 +44,6 @@ def indexed(instance):
     instance.empty_queues()
     yield instance
     deposits.empty_index()
-
-
-def set_on_indices(settings) -> None:
-    for name in INDICES:
-        current_search_client.indices.put_settings(
-            index=prefix_index(name), body=settings
-        )
-
-
-@contextmanager
-def read_only():
-    """Do what OpenSearch does at its disk watermark: writing answers 429."""
-    try:
-        set_on_indices({"index.blocks.read_only_allow_delete": True})
-        yield
-    finally:
-        set_on_indices({"index.blocks.read_only_allow_delete": None})
 
 
 @contextmanager
@@ -112,7 +98,7 @@ def down(app):
 def broken_search(request, app, monkeypatch):
     monkeypatch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", 1)
     # The fault outlasts all tries, however long the pauses between them are.
-    monkeypatch.setattr(indexer, "PAUSES_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(correct, "PAUSES_SECONDS", (0.1, 0.1, 0.1))
     faults = {
         "read-only": read_only,
         "busy": busy,
@@ -172,11 +158,6 @@ def own_index(app, own_opensearch):
             current_search_client.indices.delete(index=",".join(indices))
 
 
-def unread(name: str) -> int:
-    with connected() as connection:
-        return queued_messages(connection)[name]
-
-
 def test_index_is_right_after_the_search_was_killed_under_a_worker(
     indexed, app, own_opensearch, worker, monkeypatch
 ):
@@ -187,11 +168,11 @@ def test_index_is_right_after_the_search_was_killed_under_a_worker(
         worker.start()
         result_of(records_task.delay(dry_run=True).id)  # it is awake
         os.kill(own_opensearch.pid, signal.SIGSTOP)  # the worker waits for an answer
-        sent = unread("records")
+        sent = waiting(["records"])
         for name in INDEXERS:
             process_bulk_queue.delay(indexer_name=name)
         try:
-            wait_until(lambda: unread("records") < sent, "the worker drains")
+            wait_until(lambda: waiting(["records"]) < sent, "the worker drains")
         finally:
             own_opensearch.stop(kill=True)
             own_opensearch.start()
@@ -215,7 +196,7 @@ def test_ids_that_are_sent_twice_are_harmless(
     indexed.upgrade()
     result = app.test_cli_runner().invoke(created_dates, ["reindex", "--all"])
     assert result.exit_code == 0, result.output
-    assert unread(queue) == messages
+    assert waiting([queue]) == messages
     drain(indexed)
     assert stale_documents(indexed) == []
 

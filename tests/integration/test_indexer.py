@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The indexer that changes the dates alone: always what a full reindex would give."""
 
-import ast
 import copy
 import json
-import os
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,16 +20,14 @@ from invenio_rdm_records.proxies import (
     current_rdm_records_service,
     current_record_communities_service,
 )
-from invenio_search.engine import search
 from kombu.exceptions import OperationalError
 from shapes import Record
 from show import differences
 from support import deposits, faults, index
 
 from kcworks_migrations.cli import created_dates
-from kcworks_migrations.index import indexer, verify
+from kcworks_migrations.index import compare, correct, indexer
 from kcworks_migrations.index.documents import Index
-from kcworks_migrations.index.indexer import CreatedDatesIndexer
 from kcworks_migrations.index.truth import Truth
 from kcworks_migrations.kinds import KINDS, RECORD
 
@@ -83,14 +79,28 @@ def publish_embargoed(world):
 def outcomes(monkeypatch):
     """What became of the ids, one outcome for each message."""
     outcomes = []
-    process = CreatedDatesIndexer.process
+    do = indexer.correct
 
-    def noted(self, database, ids, **more):
-        outcomes.append(process(self, database, ids, **more))
+    def noted(*given, **more):
+        outcomes.append(do(*given, **more))
         return outcomes[-1]
 
-    monkeypatch.setattr(CreatedDatesIndexer, "process", noted)
+    monkeypatch.setattr(indexer, "correct", noted)
     return outcomes
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The ids of the documents that the service's indexer made anew."""
+    made = []
+    make = correct.made
+
+    def noted(kind, id):
+        made.append(id)
+        return make(kind, id)
+
+    monkeypatch.setattr(correct, "made", noted)
+    return made
 
 
 @pytest.fixture
@@ -130,7 +140,7 @@ def assert_as_indexed_now(item):
     assert list(differences({key: made}, {key: found})) == []
 
 
-def test_documents_equal_a_full_reindex_up_and_down(world, outcomes):
+def test_documents_equal_a_full_reindex_up_and_down(world, outcomes, made):
     before = snapshot.documents()
     for change in (world.instance.upgrade, world.instance.downgrade):
         change()
@@ -140,9 +150,9 @@ def test_documents_equal_a_full_reindex_up_and_down(world, outcomes):
         if change == world.instance.upgrade:
             assert found != before
     assert list(differences(before, found)) == []
-    assert sum(o.written for o in outcomes) > 100
+    assert sum(len(o.written) for o in outcomes) > 100
     assert not any(o.again or o.refused for o in outcomes)
-    assert sum(len(o.ordinary) for o in outcomes) == 0
+    assert not made
 
 
 def test_documents_that_are_right_are_not_written(upgraded, outcomes):
@@ -150,7 +160,8 @@ def test_documents_that_are_right_are_not_written(upgraded, outcomes):
     upgraded.instance.send_pending(is_again=True)
     del outcomes[:]
     index.drain()
-    assert sum(o.written for o in outcomes) == 0 < sum(o.right for o in outcomes)
+    assert not any(o.written for o in outcomes)
+    assert sum(o.done for o in outcomes) > 0
 
 
 @pytest.fixture
@@ -158,20 +169,24 @@ def between(monkeypatch):
     """Do something once between reading and writing the document of an item."""
 
     def do(item, work):
-        bulk = Index.bulk
+        write = Index.write
         done = []
 
-        def bulk_after_work(self, actions):
-            ids = [a["index"]["_id"] for a in actions if "index" in a]
-            if self.kind.name == item.kind and item.id in ids and not done:
+        def write_after_work(self, documents):
+            found = [d for d in documents if d["_id"] == item.id]
+            if found and found[0]["_index"].startswith(index_of(item)) and not done:
                 done.append(True)
                 work()
-            return bulk(self, actions)
+            return write(self, documents)
 
-        monkeypatch.setattr(Index, "bulk", bulk_after_work)
+        monkeypatch.setattr(Index, "write", write_after_work)
         return done
 
     return do
+
+
+def index_of(item) -> str:
+    return index.name_of(item.kind)
 
 
 def members(world):
@@ -291,14 +306,14 @@ def _embeds(item):
 
 
 def test_document_written_meanwhile_with_the_same_version_is_made_anew(
-    upgraded, between, outcomes
+    upgraded, between, made
 ):
     item = member(upgraded)
     # As a worker would that counted other statistics: no row tells of it.
     views = {"all_versions": {"views": 5}}
     done = between(item, lambda: rewrite(item, lambda s: s.update(stats=views)))
     index.drain()
-    assert done and any(item.id in o.ordinary for o in outcomes)
+    assert done and item.id in made
     assert_as_after_full_reindex()
 
 
@@ -316,14 +331,14 @@ def rewrite(item, change, **version) -> None:
 def conflicts(monkeypatch):
     """The ids whose writes were answered with 409."""
     conflicts = []
-    bulk = Index.bulk
+    write = Index.write
 
-    def noted(self, actions):
-        written = bulk(self, actions)
-        conflicts.extend(w.id for w in written if w.answer["status"] == 409)
+    def noted(self, documents):
+        written = write(self, documents)
+        conflicts.extend(w.id for w in written if w.status == 409)
         return written
 
-    monkeypatch.setattr(Index, "bulk", noted)
+    monkeypatch.setattr(Index, "write", noted)
     return conflicts
 
 
@@ -356,26 +371,24 @@ def test_stale_document_written_after_the_drain_is_found_and_fixed(upgraded):
     index.drain()
     rewrite(item, lambda source: source.update(created=before))
     verdict = verified(upgraded, fix=True)
-    assert verdict.wrong.shown == [f"record {item.label}"]
-    index.drain()
+    assert verdict.stale.shown == [f"record {item.label}"]
+    assert verdict.written == 1
     assert verified(upgraded).is_clean
     assert_as_indexed_now(item)
 
 
-def test_document_behind_its_row_is_handed_to_the_ordinary_indexer(upgraded, outcomes):
+def test_document_behind_its_row_is_made_anew(upgraded, made):
     item = member(upgraded)
     upgraded.instance.execute(
         "UPDATE rdm_records_metadata SET version_id = version_id + 1 WHERE id = :id",
         id=item.id,
     )
     index.drain()
-    assert any(item.id in o.ordinary for o in outcomes)
+    assert item.id in made
     assert_as_indexed_now(item)
 
 
-def test_document_in_an_old_mapping_is_handed_to_the_ordinary_indexer(
-    upgraded, outcomes
-):
+def test_document_in_an_old_mapping_is_made_anew(upgraded, made):
     item = member(upgraded)
     client = current_indexer_registry.get("records").client
     old = index.prefix_index("rdmrecords-records-record-v0.0.0")
@@ -390,7 +403,7 @@ def test_document_in_an_old_mapping_is_handed_to_the_ordinary_indexer(
         index.drain()
     finally:
         client.indices.delete(index=old)
-    assert any(item.id in o.ordinary for o in outcomes)
+    assert item.id in made
     assert_as_indexed_now(item)
 
 
@@ -404,11 +417,11 @@ def remove_document(item):
     client.delete(index=name, id=item.id, version=version, version_type="external_gte")
 
 
-def test_missing_document_is_handed_to_the_ordinary_indexer(upgraded, outcomes):
+def test_missing_document_is_made_anew(upgraded, made):
     item = member(upgraded)
     remove_document(item)
     index.drain()
-    assert any(item.id in o.ordinary for o in outcomes)
+    assert item.id in made
     assert f"record {item.id}" in snapshot.documents()
     assert_as_after_full_reindex()
 
@@ -419,49 +432,47 @@ def test_indexers_are_registered_with_queues_of_their_own(app):
 
 
 @pytest.fixture
-def proxy(monkeypatch):
-    """A proxy in front of OpenSearch, which our indexers talk to; no pauses."""
-    [host] = ast.literal_eval(os.environ["INVENIO_SEARCH_HOSTS"])
-    proxy = index.Proxy(host)
-    client = search.OpenSearch([proxy.host], max_retries=0)
-    for name in OURS:
-        monkeypatch.setattr(current_indexer_registry.get(name), "client", client)
-    monkeypatch.setattr(indexer, "PAUSES_SECONDS", (0, 0, 0))
-    yield proxy
-    proxy.stop()
+def proxy(app):
+    """A proxy in front of OpenSearch, which the application talks to; no pauses."""
+    with index.proxied(app, 10, {"max_retries": 5, "retry_on_timeout": True}) as proxy:
+        yield proxy
 
 
 @pytest.mark.parametrize("failure", ["429", "item", "cut", "cut after"])
 def test_passing_failures_lose_nothing(upgraded, proxy, outcomes, failure):
     proxy.failures = [failure] * 2
-    index.drain()
+    for _ in range(3):  # a failure may end a turn
+        index.drain()
     assert not proxy.failures
-    assert not any(o.again or o.refused for o in outcomes)
+    assert not any(o.refused for o in outcomes)
     assert verified(upgraded).is_clean
     assert_as_after_full_reindex()
 
 
 def test_what_fails_at_every_try_waits_in_the_queue(upgraded, proxy, outcomes):
-    proxy.failures = ["429"] * 4
+    proxy.failures = ["429"] * 2  # for three documents, then for one
     our = current_indexer_registry.get(RECORD.own_indexer)
+    messages = index.waiting([RECORD.own_indexer])
     our.process_bulk_queue()
     assert len(outcomes) == 1 and outcomes[0].again and not proxy.failures
-    verdict = verified(upgraded)
-    assert verdict.queued and verdict.lagging.count and not verdict.wrong.count
+    assert index.waiting([RECORD.own_indexer]) == messages
     index.drain()
     assert verified(upgraded).is_clean
 
 
 def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeypatch):
-    item = member(upgraded)
-    remove_document(item)
+    def refuse(kind, id):
+        return 503, Exception("no")
+
+    remove_document(member(upgraded))
+    monkeypatch.setattr(correct, "made", refuse)
     monkeypatch.setitem(celery_app.conf, "broker_write_url", faults.NOWHERE)
     our = current_indexer_registry.get(RECORD.own_indexer)
     with pytest.raises(OperationalError):
         our.process_bulk_queue()
     monkeypatch.undo()
-    assert outcomes[-1].ordinary == [item.id]
-    wait_until_given_back(upgraded)
+    assert outcomes[-1].again
+    wait_until_given_back()
     index.drain()
     assert verified(upgraded).is_clean
 
@@ -469,30 +480,48 @@ def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeyp
 def test_too_large_requests_are_made_smaller(upgraded, proxy, outcomes):
     proxy.largest_bytes = 30_000
     index.drain()
-    assert not any(o.again or o.refused or o.ordinary for o in outcomes)
+    assert not any(o.again or o.refused for o in outcomes)
     assert verified(upgraded).is_clean
 
 
-def test_document_refused_for_good_becomes_a_problem(upgraded, monkeypatch):
+@pytest.fixture
+def unfit(upgraded, monkeypatch):
+    """A record whose document, as it stands in the index, does not fit the mapping."""
     item = member(upgraded)
-    correct = Truth.correct
+    put = Truth.correct
 
     def spoil(self, document):
         if document["_id"] == item.id:
             document["_source"]["metadata"] = "not an object"
-        return correct(self, document)
+        return put(self, document)
 
     monkeypatch.setattr(Truth, "correct", spoil)
+    return item
+
+
+def test_document_that_does_not_fit_the_mapping_is_made_anew(upgraded, unfit, made):
+    index.drain()
+    assert unfit.id in made
+    assert verified(upgraded).is_clean
+    assert_as_after_full_reindex()
+
+
+def test_document_refused_for_good_becomes_a_problem(upgraded, unfit, monkeypatch):
+    item, make = unfit, correct.made
+
+    def refuse(kind, id):
+        return (400, "no") if id == item.id else make(kind, id)
+
+    monkeypatch.setattr(correct, "made", refuse)
     index.drain()
     found = {p[1] for p in upgraded.instance.problems() if p[2] == "index_refused"}
     assert found == {item.id}
     named = "SELECT label FROM kcworks_created_dates_problem WHERE entity_id = :id"
     assert upgraded.instance.scalar(named, id=item.id) == item.label
     verdict = verified(upgraded)
-    assert verdict.wrong.shown == [f"record {item.label}"]
+    assert verdict.stale.shown == [f"record {item.label}"]
     monkeypatch.undo()
-    assert verified(upgraded, fix=True).fixed == 1
-    index.drain()
+    assert verified(upgraded, fix=True).written == 1
     assert verified(upgraded).is_clean
 
 
@@ -503,36 +532,35 @@ def test_document_that_is_too_large_becomes_a_problem(upgraded, proxy):
     assert member(upgraded).id in found
     proxy.largest_bytes = 0
     verdict = verified(upgraded, fix=True)
-    assert 0 < verdict.fixed == verdict.wrong.count >= len(found)
-    index.drain()
+    assert 0 < verdict.written == verdict.stale.count >= len(found)
     assert verified(upgraded).is_clean
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_worker_loses_nothing(upgraded, when):
     def work_until_killed() -> None:
-        bulk = Index.bulk
+        write = Index.write
 
-        def killed(self, actions):
+        def killed(self, documents):
             if when == "after":
-                bulk(self, actions)
+                write(self, documents)
             faults.kill_this_process()
 
-        Index.bulk = killed
+        Index.write = killed
         process_bulk_queue(indexer_name=RECORD.own_indexer)
 
     child = faults.Child(upgraded.instance, work_until_killed)
     assert child.wait() == -signal.SIGKILL, child.output()
-    wait_until_given_back(upgraded)
+    wait_until_given_back()
     index.drain()
     assert verified(upgraded).is_clean
     assert_as_after_full_reindex()
 
 
-def wait_until_given_back(world):
+def wait_until_given_back():
     """The broker gives the message back when it sees that its connection is gone."""
     is_back = "the broker has given the message back"
-    faults.wait_until(lambda: verified(world).queued > 2, is_back, pause_seconds=0.1)
+    faults.wait_until(lambda: index.waiting() > 2, is_back, pause_seconds=0.1)
 
 
 def verified(world, **more):
@@ -551,9 +579,8 @@ def test_verify_tells_missing_wrong_and_rows_and_fixes(upgraded):
     rewrite(other, lambda source: source.update(created=wrong))
     verdict = verified(upgraded, fix=True)
     assert verdict.missing.shown == [f"record {item.label}"]
-    assert verdict.wrong.shown == [f"record {other.label}"]
-    assert verdict.fixed == 2
-    index.drain()
+    assert verdict.stale.shown == [f"record {other.label}"]
+    assert verdict.written == 2
     assert verified(upgraded).is_clean
 
 
@@ -570,7 +597,7 @@ def test_verify_command_exits_with_0_only_when_all_is_right(upgraded, app, is_js
     if is_json:
         assert json.loads(result.output)["is_clean"]
     else:
-        assert "0 lagging, 0 wrong, 0 missing" in result.output
+        assert "0 stale, 0 missing" in result.output
 
 
 def test_verify_looks_twice_at_what_somebody_publishes(upgraded, monkeypatch):
@@ -580,13 +607,13 @@ def test_verify_looks_twice_at_what_somebody_publishes(upgraded, monkeypatch):
     remove_document(item)
     looks = []
 
-    def write(seconds) -> None:
+    def write(seconds, check_stop) -> None:
         looks.append(seconds)
         current_indexer_registry.get("records").index_by_id(item.id)
 
-    monkeypatch.setattr(verify, "pause", write)
+    monkeypatch.setattr(compare, "pause", write)
     assert verified(upgraded).is_clean
-    assert looks == [verify.SECOND_LOOK_SECONDS]
+    assert looks == [compare.SECOND_LOOK_SECONDS]
 
 
 def test_verify_tells_what_to_do_within_80_columns(upgraded, app):
@@ -596,23 +623,20 @@ def test_verify_tells_what_to_do_within_80_columns(upgraded, app):
 
     busy = lines()
     assert busy[0].startswith("Not all right: documents:")
-    assert busy[-2].startswith("In the queues: ")
-    assert busy[-1] == "  invenio kcworks-created-dates verify"
+    assert busy[-2].startswith("The index settles by itself")
+    assert busy[-1] == "  invenio kcworks-created-dates verify --fix"
     index.drain()
     remove_document(member(upgraded))
     snapshot.documents()
-    broken = lines()
-    assert broken[-1] == "  invenio kcworks-created-dates verify --fix"
     fixed = lines("--fix")
-    assert "1 document queued. When the queues are empty:" in fixed
-    index.drain()
+    assert fixed[0].endswith("0 stale, 1 missing, 1 of these brought right")
     snapshot.documents()
     right = lines()
     assert len(right) == 1 and right[0].startswith("All right: documents:")
-    assert max(map(len, [*busy, *broken, *fixed, *right])) <= 80
+    assert max(map(len, [*busy, *fixed, *right])) <= 80
 
 
-def check_generated(world, outcomes, count: int, seed: int) -> None:
+def check_generated(world, outcomes, made, count: int, seed: int) -> None:
     broken = {item.id for item in world.sample.items if item.is_broken}
 
     def whole(documents):  # OpenSearch refuses the others
@@ -622,7 +646,7 @@ def check_generated(world, outcomes, count: int, seed: int) -> None:
     before = whole(after_full_reindex())
     for change in (world.instance.upgrade, world.instance.downgrade):
         change()
-        del outcomes[:]
+        del outcomes[:], made[:]
         index.drain()
         found = whole(snapshot.documents())
         changed = [key for key in found if found[key] != before[key]]
@@ -634,20 +658,22 @@ def check_generated(world, outcomes, count: int, seed: int) -> None:
             kinds = {key.split()[0] for key in changed}
             assert kinds == {"record", "draft", "community"}
             assert len(changed) > count
-        assert sum(o.written for o in outcomes) >= len(changed)
-        assert not any(o.again or o.refused or o.ordinary for o in outcomes)
+        assert sum(len(o.written) for o in outcomes) >= len(changed)
+        assert not made and not any(o.again or o.refused for o in outcomes)
     assert list(differences(before, found)) == []
 
 
 # The last ones, as they leave what they have generated.
 
 
-def test_generated_documents_equal_a_fresh_full_reindex(world, outcomes):
-    check_generated(world, outcomes, count=30, seed=20261124)
+def test_generated_documents_equal_a_fresh_full_reindex(world, outcomes, made):
+    check_generated(world, outcomes, made, count=30, seed=20261124)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_many_generated_documents_equal_a_fresh_full_reindex(world, outcomes, seed):
+def test_many_generated_documents_equal_a_fresh_full_reindex(
+    world, outcomes, made, seed
+):
     world.instance.execute("TRUNCATE kcworks_created_dates_run CASCADE")
-    check_generated(world, outcomes, count=200, seed=seed)
+    check_generated(world, outcomes, made, count=200, seed=seed)

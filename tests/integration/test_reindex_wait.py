@@ -19,8 +19,7 @@ from support.faults import NOWHERE, broker_at
 
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.errors import RunInProgressError
-from kcworks_migrations.index import here, outbox
-from kcworks_migrations.index.indexer import CreatedDatesIndexer
+from kcworks_migrations.index import outbox
 from kcworks_migrations.kinds import COMMUNITY, RECORD
 from kcworks_migrations.ledger.runs import locked
 
@@ -39,8 +38,7 @@ def sample(app, engine):
 def indexing(request, app, monkeypatch):
     """Make documents anew, or change the dates in them; in small pages."""
     monkeypatch.setitem(app.config, "KCWORKS_CREATED_DATES_INDEXING", request.param)
-    monkeypatch.setattr(outbox, "MADE_ROWS", PAGE)
-    monkeypatch.setattr(outbox, "MESSAGE_IDS", PAGE)
+    monkeypatch.setattr(outbox, "HERE_ROWS", PAGE)
     return request.param
 
 
@@ -263,15 +261,15 @@ def test_what_is_not_taken_stays_pending_alone(upgraded, wait, indexing, monkeyp
         " 'community'"
     )
     records = upgraded.backup(kind="record")
-    process = CreatedDatesIndexer.process
+    correct = outbox.correct
 
-    def not_taken(self, database, ids, check_stop):
-        outcome = process(self, database, ids, check_stop)
+    def not_taken(database, kind, ids, *more):
+        outcome = correct(database, kind, ids, *more)
         if records[1].entity in ids:
             outcome.again, outcome.obstacle = [records[1].entity], "too busy"
         return outcome
 
-    monkeypatch.setattr(CreatedDatesIndexer, "process", not_taken)
+    monkeypatch.setattr(outbox, "correct", not_taken)
     done = wait()
     monkeypatch.undo()
     assert done.status == 3
@@ -282,18 +280,23 @@ def test_what_is_not_taken_stays_pending_alone(upgraded, wait, indexing, monkeyp
     assert community and wait().status == 0
 
 
-def test_database_that_fails_for_a_moment_is_asked_again(upgraded, monkeypatch):
-    made = []
+@pytest.mark.parametrize("indexing", ["full"], indirect=True)
+def test_database_that_fails_for_a_moment_is_asked_again(
+    upgraded, wait, indexing, monkeypatch
+):
+    indexer, asked = current_indexer_registry.get(RECORD.indexer), []
+    make = indexer.index_by_id
 
-    class Indexer:
-        def index_by_id(self, id: str) -> None:
-            made.append(id)
-            if len(made) == 2:
-                raise OperationalError("SELECT", {}, Exception("gone away"))
+    def fail_once(id):
+        asked.append(id)
+        if len(asked) == 2:
+            raise OperationalError("SELECT", {}, Exception("gone away"))
+        return make(id)
 
-    outcome = here._make(Indexer(), ["a", "b", "c"], lambda: None)
-    assert (outcome.written, outcome.again) == (1, ["b", "c"])
-    assert "gone away" in outcome.obstacle
+    monkeypatch.setattr(indexer, "index_by_id", fail_once, raising=False)
+    done = wait()
+    assert (done.status, done.refused, done.pending) == (0, 0, 0)
+    assert index.verdict_of(upgraded).is_clean
 
 
 def test_nothing_to_do_is_done(upgraded, wait):

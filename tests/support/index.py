@@ -31,11 +31,10 @@ from invenio_search.utils import prefix_index
 from sqlalchemy import text
 
 from kcworks_migrations import interrupt
-from kcworks_migrations.index import documents
-from kcworks_migrations.index import indexer as our_indexer
-from kcworks_migrations.index.broker import connected, queued_messages
+from kcworks_migrations.index import correct, documents
+from kcworks_migrations.index.broker import connected
 from kcworks_migrations.index.verdict import Verdict
-from kcworks_migrations.kinds import RECORD, kind_of
+from kcworks_migrations.kinds import KINDS, RECORD, kind_of
 from support import faults
 from support.instance import Instance, forget_broker_connections
 
@@ -75,13 +74,14 @@ def turn() -> list[Exception]:
 
 
 def waiting(names: Iterable[str] = ()) -> int:
-    """Count what waits in some queues, or in all.
+    """Count what waits in the queues of some indexers, or of all.
 
     What a worker has got is in none any more.
     """
+    names = names or [n for kind in KINDS for n in (kind.own_indexer, kind.indexer)]
     with connected() as connection:
-        counts = queued_messages(connection)
-    return sum(counts[name] for name in names or counts)
+        queues = [current_indexer_registry.get(n).mq_queue(connection) for n in names]
+        return sum(queue.queue_declare().message_count for queue in queues)
 
 
 def verdict_of(instance: Instance, **more) -> Verdict:
@@ -374,7 +374,7 @@ def proxied(app, timeout: float, settings: dict):
         patch.setitem(app.config, "SEARCH_CLIENT_CONFIG", settings)
         patch.setitem(app.config, "INDEXER_BULK_REQUEST_TIMEOUT", timeout)
         # Pauses before further tries are not what is looked at.
-        for module in (interrupt, our_indexer):
+        for module in (interrupt, correct):
             patch.setattr(module, "pause", lambda seconds, check_stop=None: None)
         try:
             with faults.search_at(app, proxy.host):
@@ -622,3 +622,23 @@ def forgetful():
         yield
     finally:
         remember(None)
+
+
+INDICES = ("rdmrecords-records", "communities")
+
+
+def set_on_indices(settings) -> None:
+    for name in INDICES:
+        current_search_client.indices.put_settings(
+            index=prefix_index(name), body=settings
+        )
+
+
+@contextmanager
+def read_only():
+    """Do what OpenSearch does at its disk watermark: writing answers 429."""
+    try:
+        set_on_indices({"index.blocks.read_only_allow_delete": True})
+        yield
+    finally:
+        set_on_indices({"index.blocks.read_only_allow_delete": None})

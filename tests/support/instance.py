@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from kcworks_migrations import migration
 from kcworks_migrations.config import options_from
-from kcworks_migrations.index import outbox, verify
+from kcworks_migrations.index import compare, outbox
 from kcworks_migrations.interrupt import never
 from kcworks_migrations.kinds import DATED, KINDS, kind_of
 from kcworks_migrations.report.reporter import Reporter
@@ -153,7 +153,7 @@ class Instance:
     def verify(self, **more):
         """Do what `verify` does; give its verdict."""
         _, how = options_from(current_app.config)
-        return verify.verify(self.engine, how, **more)
+        return compare.verify(self.engine, how, **more)
 
     def backup(self, **where):
         """Give the backup rows, oldest first, those with these values."""

@@ -12,11 +12,11 @@ from kcworks_migrations.kinds import COMMUNITY, RECORD
 from kcworks_migrations.ledger.history import Unfinished
 from kcworks_migrations.ledger.statistics import Progress, Statistics, Tally
 from kcworks_migrations.report import reporter as reporting
+from kcworks_migrations.report.consequences import consequences
 from kcworks_migrations.report.reporter import Reporter
 from kcworks_migrations.report.summary import (
     PROBLEMS_SHOWN,
     Summary,
-    consequences,
     last_line,
     problem_lines,
     result_line,
@@ -37,7 +37,7 @@ from kcworks_migrations.rules.values import (
     Skip,
 )
 
-VERSION = "kcworks_migrations.report.summary.version"
+VERSION = "kcworks_migrations.report.consequences.version"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 OLD = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NEW = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)

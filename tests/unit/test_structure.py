@@ -16,7 +16,7 @@ OURS = "kcworks_created_dates_"
 
 FLOORS = (
     ("pages",),
-    ("cli",),
+    ("cli", "jobs"),
     ("tasks",),
     ("rehearsal",),
     ("checks",),

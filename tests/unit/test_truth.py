@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kcworks_migrations.index.documents import Outcome, Written, _judge
+from kcworks_migrations.index.correct import _Turn
+from kcworks_migrations.index.documents import Written
 from kcworks_migrations.index.truth import Row, Truth
 from kcworks_migrations.kinds import COMMUNITY, DRAFT, RECORD
 
@@ -110,27 +111,29 @@ def test_two_readings_differ_when_a_row_or_an_embedded_one_has_changed():
 
 
 @pytest.mark.parametrize(
-    ("guard", "status", "where"),
+    ("is_as_read", "status", "where"),
     [
-        (200, 200, None),
-        (409, 200, "ordinary"),  # something may have been overwritten
-        (200, 409, "again"),
-        (409, 409, "again"),
-        (200, 403, "again"),
-        (200, 429, "again"),
-        (200, 503, "again"),
-        (200, 400, "refused"),
-        (409, 400, "refused"),
+        (True, 200, "written"),
+        (False, 200, "anew"),  # something may have been overwritten
+        (True, 409, "again"),
+        (False, 409, "again"),
+        (True, 403, "again, at the end"),
+        (True, 429, "again"),
+        (True, 503, "again, at the end"),
+        (True, 400, "anew"),  # it may fit the mapping then
+        (False, 400, "anew"),
+        (True, 422, "refused"),
     ],
 )
 def test_an_answer_of_opensearch_decides_what_becomes_of_a_document(
-    guard, status, where
+    is_as_read, status, where
 ):
-    outcome = Outcome()
-    answer = {"status": status, "error": "what it said"}
+    turn = _Turn(None, RECORD, None, lambda: None, is_written=True, anew=set())
 
-    _judge(outcome, [Written("r", {"status": guard}, answer)])
+    again = turn._judge([Written("r", status, "what it said", is_as_read)])
 
-    found = {name: list(getattr(outcome, name)) for name in ("ordinary", "again")}
-    found["refused"] = list(outcome.refused)
-    assert found == {name: ["r"] * (name == where) for name in found}
+    found = {"written": turn.outcome.written, "anew": turn.anew}
+    found |= {"again": again, "refused": turn.outcome.refused}
+    ids = {name: list(value) for name, value in found.items()}
+    assert ids == {name: ["r"] * where.startswith(name) for name in found}
+    assert turn.has_ended == where.endswith("at the end")

@@ -6,6 +6,7 @@ Each line of InvenioRDM has other releases of them. Nothing of theirs is patched
 swapped, but some of it is called, overridden or relied on.
 """
 
+import copy
 import inspect
 
 import amqp
@@ -15,7 +16,7 @@ from flask import Flask
 from invenio_indexer.api import RecordIndexer
 from invenio_indexer.registry import IndexerRegistry
 from invenio_records_resources.records.systemfields import IndexField
-from invenio_search.engine import dsl
+from invenio_search.engine import dsl, search
 from kombu import Connection
 
 from kcworks_migrations.index.indexer import CreatedDatesIndexer
@@ -77,6 +78,21 @@ def test_connection_to_the_broker_can_be_thrown_away():
 def test_broker_is_reached_by_celery():
     with Celery(broker="memory://").connection_for_write(heartbeat=0) as connection:
         assert connection.heartbeat == 0
+
+
+def test_copy_of_a_client_can_do_without_retries():
+    client = search.OpenSearch(["127.0.0.1:1"], max_retries=5)
+    ours = copy.copy(client)
+    ours.transport = copy.copy(client.transport)
+    ours.transport.max_retries = 0
+
+    assert client.transport.max_retries == 5
+    assert ours.transport.connection_pool is client.transport.connection_pool
+    assert "range(self.max_retries + 1)" in inspect.getsource(search.Transport)
+
+
+def test_task_is_sent_by_its_name_through_a_connection():
+    assert parameters(Celery.send_task) >= {"name", "countdown", "connection"}
 
 
 def test_settings_of_invenio_indexer_are_there():

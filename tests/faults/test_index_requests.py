@@ -11,7 +11,6 @@ import pytest
 import snapshot
 from invenio_search import current_search_client
 from support import deposits, index
-from support.rebuild import given, rebuild
 
 KCWORKS_CLIENT = {
     "http_compress": True,
@@ -58,12 +57,11 @@ def drain_late(app, instance) -> index.Proxy:
         proxy.failures = ["late"]
         for _ in range(3):  # should one not be enough
             index.turn()
-    given(not proxy.failures, "a write was answered late")
-    given(not index.stale_documents(instance), "every date in the index is right")
+    assert not proxy.failures, "a write was answered late"
+    assert not index.stale_documents(instance), "every date in the index is right"
     return proxy
 
 
-@rebuild("the client that writes never repeats a request by itself")
 def test_write_that_is_answered_late_is_sent_once(app, publish):
     instance = publish(4)
     instance.upgrade()
@@ -71,7 +69,6 @@ def test_write_that_is_answered_late_is_sent_once(app, publish):
     assert most_often(r for r in proxy.seen if r.is_bulk) == 1
 
 
-@rebuild("the client that writes never repeats a request by itself")
 def test_documents_whose_write_is_answered_late_stay_on_the_fast_way(app, publish):
     instance = publish(4)
     retitle_documents()
@@ -98,19 +95,17 @@ def retitle_documents() -> None:
         client.index(index=name, id=id, body=document, **guard)
 
 
-@rebuild("the client never repeats a request by itself, and neither do we")
 def test_opensearch_that_hangs_gets_each_request_once(app, publish):
     instance = publish(3)
     instance.upgrade()
     with index.proxied(app, 0.2, KCWORKS_CLIENT) as proxy:
         proxy.decide = lambda request: "hang"
         index.turn()
-    given(proxy.seen, "a worker has asked")
+    assert proxy.seen, "a worker has asked"
     # Each one holds a worker for INDEXER_BULK_REQUEST_TIMEOUT, ten seconds.
     assert most_often(proxy.seen) == 1
 
 
-@rebuild("one ladder of tries, in which the requests grow with the documents")
 def test_requests_that_are_too_large_or_too_many_grow_with_the_documents(app, publish):
     def requests_for(count: int) -> int:
         publish(count).upgrade()
@@ -118,7 +113,7 @@ def test_requests_that_are_too_large_or_too_many_grow_with_the_documents(app, pu
         with index.proxied(app, 10, alone) as proxy:
             proxy.decide = refuse
             index.turn()
-        given(any(r.is_bulk for r in proxy.seen), "a worker has written")
+        assert any(r.is_bulk for r in proxy.seen), "a worker has written"
         return len(proxy.seen)
 
     def refuse(request) -> str:

@@ -4,6 +4,7 @@
 
 import re
 import shutil
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import clients
 import common
 import pytest
 import servers
+from celery import current_app as celery_app
+from invenio_indexer.proxies import current_indexer_registry
 from invenio_search.engine import search
+from kombu import Producer
 from support import deposits, index
-from support.rebuild import given, preparing, rebuild
+
+from kcworks_migrations.index import indexer
+from kcworks_migrations.kinds import RECORD
 
 ALONE = {"max_retries": 0}
 """Settings of a client that repeats nothing by itself, which only takes time here."""
@@ -32,8 +38,7 @@ def documents(instance):
         with deposits.no_tasks():
             community = deposits.create_community("crowd", "77")
             record = deposits.publish("Original", "2011-02-03T04:05:06Z")
-            with preparing("the record is in the community"):
-                deposits.add_to_community(str(community.id), record.id)
+            deposits.add_to_community(str(community.id), record.id)
         index.drain()
         instance.execute(
             "UPDATE rdm_records_metadata SET json = jsonb_set(json,"
@@ -43,7 +48,7 @@ def documents(instance):
         if count > 1:
             index.multiply(instance, count - 1)
         instance.upgrade()
-        given(index.waiting() == 1, "all ids are in one message")
+        assert index.waiting() == 1, "all ids are in one message"
         return instance
 
     return make
@@ -55,25 +60,22 @@ def ids_in(instance, request) -> int:
     return sum(row[0].encode() in request.body for row in ids)
 
 
-@rebuild("messages are worked on in slices of about 100 documents and 10 MB")
 def test_few_documents_are_read_at_once(app, documents):
     instance = documents(300)
     with index.proxied(app, 10, ALONE) as proxy:
         index.drain()
-    given(not index.stale_documents(instance), "every date in the index is right")
+    assert not index.stale_documents(instance), "every date in the index is right"
     assert max(ids_in(instance, request) for request in proxy.seen) <= 150
 
 
-@rebuild("messages are worked on in slices of about 100 documents and 10 MB")
 def test_few_bytes_are_written_at_once(app, documents):
     instance = documents(40, BIG)
     with index.proxied(app, 30, ALONE) as proxy:
         index.drain()
-    given(not index.stale_documents(instance), "every date in the index is right")
+    assert not index.stale_documents(instance), "every date in the index is right"
     assert max(len(request.body) for request in proxy.seen) < 15_000_000
 
 
-@rebuild("messages are worked on in slices of about 100 documents and 10 MB")
 def test_message_does_not_come_back_because_it_is_large(app, documents):
     instance = documents(300)
 
@@ -121,7 +123,6 @@ def small_opensearch():
 
 
 @pytest.mark.slow
-@rebuild("messages are worked on in slices of about 100 documents and 10 MB")
 def test_message_of_500_big_documents_does_not_kill_opensearch(
     app, instance, documents, small_opensearch, monkeypatch
 ):
@@ -148,7 +149,6 @@ def stale_records(client, instance) -> int:
     return sum(dates.get(row[0]) != instance.created(row[0]) for row in rows)
 
 
-@rebuild("the end of a rollback says when the package may be removed")
 @pytest.mark.parametrize("through", ["rollback", "downgrade"])
 def test_undo_says_when_the_package_may_be_removed(documents, invoke, capsys, through):
     instance = documents(1)
@@ -160,7 +160,7 @@ def test_undo_says_when_the_package_may_be_removed(documents, invoke, capsys, th
         instance.downgrade()
         output = capsys.readouterr().out
     # Without the package nobody takes them, and the documents keep their dates.
-    given(index.waiting(), "messages wait for a worker that has the package")
+    assert index.waiting(), "messages wait for a worker that has the package"
     assert re.search(r"(?i)\b(remov|uninstall)", output)
 
 
@@ -173,7 +173,7 @@ def tables_away(instance):
             r"SELECT tablename FROM pg_tables WHERE tablename LIKE 'kcworks\_%'"
         )
     ]
-    given(names, "our tables are there")
+    assert names, "our tables are there"
     for name in names:
         instance.execute(f"ALTER TABLE {name} RENAME TO away_{name}")
     try:
@@ -183,14 +183,60 @@ def tables_away(instance):
             instance.execute(f"ALTER TABLE away_{name} RENAME TO {name}")
 
 
-@rebuild("a message is acknowledged and logged where our tables are absent")
 def test_refused_document_without_our_tables_is_no_poison(app, documents):
     instance = documents(1)
     index.drain()
     instance.downgrade()
-    given(index.waiting() == 1, "a message waits")
+    assert index.waiting() == 1, "a message waits"
     with tables_away(instance), index.proxied(app, 10, ALONE) as proxy:
         proxy.largest_bytes = 1000  # refused for good
         failures = [index.turn() for _ in range(3)]
     assert failures[-1] == []
     assert index.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"op": "index", "id": "0b8e4f3c-0000-4000-8000-000000000000"},
+        {"op": "index", "ids": ["no-uuid"]},
+        {"ids": None},
+        ["ids"],
+        "",
+    ],
+)
+def test_message_that_is_not_ours_is_thrown_away(app, documents, caplog, payload):
+    documents(1)
+    ours = current_indexer_registry.get(RECORD.own_indexer)
+    with celery_app.connection_for_write() as connection:
+        Producer(connection).publish(
+            payload, exchange=ours.mq_exchange, routing_key=ours.mq_routing_key
+        )
+    assert index.waiting() == 2
+    assert index.turn() == []
+    assert index.waiting() == 0
+    assert "Thrown away" in caplog.text
+
+
+def test_work_that_fails_goes_to_the_end_of_the_queue(app, documents, monkeypatch):
+    """So that it keeps nobody from the others, however often it fails."""
+    instance = documents(1)
+    others, do = [], indexer.correct
+
+    def fail(database, kind, ids):
+        if ids != others:
+            raise RuntimeError("the first message can't be done")
+        return do(database, kind, ids)
+
+    monkeypatch.setattr(indexer, "correct", fail)
+    others.append(str(uuid.uuid4()))
+    current_indexer_registry.get(RECORD.own_indexer).bulk_index(others)
+    failures = index.turn()
+    assert [str(f) for f in failures] == ["the first message can't be done"]
+    assert index.waiting() == 2
+    index.turn()  # the other one comes first now
+    monkeypatch.undo()
+    for _ in range(2):
+        index.turn()
+    assert index.waiting() == 0
+    assert index.stale_documents(instance) == []

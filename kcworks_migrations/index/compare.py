@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Compares every row and every document that holds a date of the ledger.
+
+It takes no lock: nobody waits for it, and what a run writes meanwhile is found by the
+next pass.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from invenio_search import current_search_client
+from invenio_search.engine import search
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+
+from .. import locks
+from ..config import How
+from ..database import Database, opened
+from ..errors import POOLED, UNPOOL, RefusedError, ServiceFailedError
+from ..interrupt import CheckStop, never, pause
+from ..kinds import DATED, KINDS, Kind
+from ..ledger import history, pending, settling
+from ..report.reporter import Reporter
+from ..text import escape
+from . import outbox
+from .correct import correct
+from .documents import MISSING, RIGHT, Outcome, alias_of
+from .health import Gate
+from .truth import holding
+from .verdict import Verdict
+
+# Every document that holds a date of the ledger, restored ones included.
+HOLDING = {
+    kind: holding(kind, pending.CHANGED_COMMUNITIES, pending.CHANGED_RECORDS)
+    for kind in KINDS
+}
+SELECT_LABELS = (
+    "SELECT t.id::text AS id, {label} AS label FROM {table} AS t"
+    " WHERE t.id = ANY(CAST(:ids AS uuid[]))"
+)
+
+PAGE_ROWS = 1000
+SECOND_LOOK_SECONDS = 1
+"""How long somebody who is editing may need from the commit to the document."""
+
+
+def verify(
+    engine: Engine,
+    how: How,
+    sample: int | None = None,
+    fix: bool = False,
+    check_stop: CheckStop = never,
+) -> Verdict:
+    """Compare every changed row and every document that holds its date.
+
+    Args:
+        engine: The engine of the instance's database; an app context is needed.
+        how: The settings.
+        sample: Compare about so many documents of each kind, evenly spread.
+        fix: Bring those right that are not.
+        check_stop: Called between two requests; may raise.
+
+    Returns:
+        What was found, also kept with the newest run unless it is of a sample.
+
+    Raises:
+        RefusedError: The database can't be used.
+        ServiceFailedError: The database or OpenSearch failed.
+    """
+    with opened(engine, how.lock_timeout_seconds) as database:
+        verdict = compare(database, how, sample, fix, check_stop)
+        if verdict.error:
+            raise ServiceFailedError("OpenSearch", verdict.error)
+        if sample is None:
+            found, has_written = verdict.as_dict(), verdict.has_written
+            database.transaction(settling.save, database, found, has_written)
+        if verdict.has_written:
+            database.transaction(settling.begin, database)
+    return verdict
+
+
+def wrong_documents(database: Database, kind: Kind, ids: list[str]) -> list[str]:
+    """Compare some documents with their rows.
+
+    Args:
+        database: A connection, outside a transaction.
+        kind: Of the documents.
+        ids: Primary keys.
+
+    Returns:
+        A sentence for each that is stale or missing, or one if OpenSearch fails.
+    """
+    if not ids:
+        return []
+    try:
+        current_search_client.indices.refresh(index=alias_of(kind))
+    except search.exceptions.TransportError as error:
+        return [f"OpenSearch failed: {escape(str(error))}"]
+    outcome = correct(database, kind, ids, is_written=False)
+    if outcome.again:
+        return [f"OpenSearch failed: {outcome.obstacle}"]
+    bad = {id: state for id, state in outcome.found.items() if state != RIGHT}
+    names = _names(database, kind, list(bad))
+    return [f"The document of {names[id]} is {bad[id]}." for id in bad]
+
+
+def compare(
+    database: Database,
+    how: How,
+    sample: int | None,
+    is_written: bool,
+    check_stop: CheckStop,
+) -> Verdict:
+    """Make one pass: the outbox if it may write, then rows and documents.
+
+    Args:
+        database: A connection without a transaction, and without a pooler.
+        how: The settings.
+        sample: Compare about so many documents of each kind, evenly spread.
+        is_written: Bring those right that are not.
+        check_stop: Called between two requests; may raise.
+
+    Returns:
+        What was found; an OpenSearch that fails is told in it.
+
+    Raises:
+        RefusedError: A pooler would lose the pages of documents.
+    """
+    if locks.is_pooled(database, database.pid):
+        raise RefusedError(POOLED, UNPOOL)
+    began = time.monotonic()
+    verdict = Verdict()
+    if is_written and database.transaction(pending.count, database):
+        reporter = Reporter(is_verbose=False, is_silent=True)
+        gate = Gate(how, reporter, check_stop)
+        sent = outbox.index_here(database, gate, lambda entries: check_stop())
+        verdict.indexed, verdict.error = sent.written, sent.error
+    verdict.pending = database.transaction(pending.count, database)
+    for kind in DATED:
+        for label in history.wrong_rows(database, kind):
+            verdict.rows_wrong.add(f"{kind} {label}")
+    for kind in KINDS:
+        if verdict.error is None:
+            _Comparison(database, kind, verdict, is_written, check_stop).do(sample)
+    verdict.seconds = round(time.monotonic() - began, 1)
+    return verdict
+
+
+@dataclass
+class _Comparison:
+    """The documents of one kind, compared with their rows page by page.
+
+    Each that is not right is looked at twice: whoever edits a record commits it first
+    and writes its document then.
+    """
+
+    database: Database
+    kind: Kind
+    verdict: Verdict
+    is_written: bool
+    check_stop: CheckStop
+
+    def do(self, sample: int | None) -> None:
+        """Compare all, or about so many; end early if OpenSearch fails."""
+        step, number, doubtful = 1, 0, []
+        if sample:
+            query = text(f"SELECT count(*) FROM ({HOLDING[self.kind]}) AS h")
+            count = self.database.transaction(self.database.execute, query)
+            step = max(count.scalar_one() // sample, 1)
+        with closing(self.database.held(HOLDING[self.kind], PAGE_ROWS)) as pages:
+            for rows in pages:
+                ids = [str(row.id) for row in rows[-number % step :: step]]
+                number += len(rows)
+                doubtful += self._look(ids)
+                if len(doubtful) >= PAGE_ROWS:
+                    self._look_again(doubtful)
+                    doubtful = []
+                if self.verdict.error:
+                    return
+        if doubtful:
+            pause(SECOND_LOOK_SECONDS, self.check_stop)
+            self._look_again(doubtful)
+
+    def _look(self, ids: list[str]) -> list[str]:
+        """Look at some; count those that are right, give the others."""
+        found = self._correct(ids, is_written=False).found
+        bad = [id for id, state in found.items() if state != RIGHT]
+        self.verdict.right += len(found) - len(bad)
+        return bad
+
+    def _look_again(self, ids: list[str]) -> None:
+        """Count those that are still not right; bring them right if that is asked."""
+        outcome = self._correct(ids, self.is_written)
+        bad = {id: state for id, state in outcome.found.items() if state != RIGHT}
+        self.verdict.right += len(outcome.found) - len(bad)
+        self.verdict.written += len(outcome.written)
+        for id, name in _names(self.database, self.kind, list(bad)).items():
+            if id in outcome.refused:
+                self.verdict.refused.add(name)
+            missing, stale = self.verdict.missing, self.verdict.stale
+            (missing if bad[id] == MISSING else stale).add(name)
+
+    def _correct(self, ids: list[str], is_written: bool) -> Outcome:
+        outcome = correct(
+            self.database, self.kind, ids, self.check_stop, is_written=is_written
+        )
+        if outcome.again:
+            self.verdict.error = outcome.obstacle or "they are being edited"
+        return outcome
+
+
+def _names(database: Database, kind: Kind, ids: Sequence[str]) -> dict[str, str]:
+    """Name documents for a person, by their ids."""
+
+    def read() -> dict[str, str]:
+        found = database.execute_on(kind, SELECT_LABELS, ids=list(ids))
+        return {row.id: row.label for row in found}
+
+    labels = database.transaction(read) if ids else {}
+    return {id: f"{kind} {labels.get(id) or id}" for id in ids}
