@@ -136,8 +136,8 @@ def test_run_that_ends_meanwhile_keeps_the_ledger_from_settling(world, monkeypat
     later(world)
     look, ran = settling.compare, []
 
-    def run_meanwhile(*given):
-        verdict = look(*given)
+    def run_meanwhile(*given, **more):
+        verdict = look(*given, **more)
         ran.append(world.upgrade())
         return verdict
 
@@ -171,7 +171,9 @@ def test_two_ticks_at_once_make_one_look(world, monkeypatch, app):
     looks = []
     look = settling.compare
     monkeypatch.setattr(
-        settling, "compare", lambda *given: looks.append(1) or look(*given)
+        settling,
+        "compare",
+        lambda *given, **more: looks.append(1) or look(*given, **more),
     )
 
     def one(_):
@@ -188,7 +190,7 @@ def test_look_that_was_killed_is_made_up_for(world, monkeypatch):
     lose_messages(world)
     later(world)
 
-    def fail(*given):
+    def fail(*given, **more):
         raise MemoryError
 
     monkeypatch.setattr(settling, "compare", fail)
