@@ -34,14 +34,18 @@ LOCK_HOLDER = (
     f" AND {OF_THIS_DATABASE}"
 )
 
-# Who has a lock on a whole table that keeps others from changing its rows. What others
-# execute may hold secrets, so it is never shown, here and in the checks.
-SELECT_TABLE_LOCK_HOLDERS = text(f"""
+# Who has a lock on the tables of dates. What others execute may hold secrets, so it is
+# never shown, here and in the checks.
+SELECT_HOLDERS = f"""
 SELECT DISTINCT a.pid, a.application_name, a.xact_start
 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.granted AND a.pid <> pg_backend_pid() AND {OF_THIS_DATABASE}
   AND l.relation IN (to_regclass('rdm_records_metadata'),
                      to_regclass('communities_metadata'))
+"""
+# A whole table, so that nobody else can change its rows.
+SELECT_TABLE_LOCK_HOLDERS = text(f"""
+{SELECT_HOLDERS}
   AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
                  'AccessExclusiveLock')
 ORDER BY a.xact_start LIMIT 3

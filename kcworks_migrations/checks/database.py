@@ -10,7 +10,7 @@ from ..database import Database
 from ..errors import POOLED, UNPOOL
 from ..kinds import DATED, KINDS, MEMBERSHIPS
 from ..ledger.tables import NAMES
-from ..locks import OF_THIS_DATABASE, is_pooled, table_holders
+from ..locks import SELECT_HOLDERS, is_pooled, table_holders
 from ..text import escape, show
 from .line import Line, fine, stop, warning
 
@@ -68,11 +68,7 @@ ORDER BY 1
 # These locks on a table mean that the transaction has locked or changed rows of it,
 # which stay locked until its end.
 SELECT_ROW_HOLDERS = text(f"""
-SELECT DISTINCT a.pid, a.application_name, a.xact_start
-FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.granted AND a.pid <> pg_backend_pid() AND {OF_THIS_DATABASE}
-  AND l.relation IN (to_regclass('rdm_records_metadata'),
-                     to_regclass('communities_metadata'))
+{SELECT_HOLDERS}
   AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
   AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
 ORDER BY a.xact_start LIMIT 3

@@ -23,6 +23,8 @@ from ..values import FLAG, REASON
 
 FIRST_STEPS = (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
 NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
+NO_RUN = "OK: no run yet"
+"""The same, for a monitor."""
 
 json_option = click.option(
     "--json", "is_json", is_flag=True, help="Print one JSON document."
@@ -61,13 +63,14 @@ def connected() -> Generator[Database]:
 
 
 @contextmanager
-def reading(is_json: bool) -> Generator[Database]:
+def reading(is_json: bool, is_check: bool = False) -> Generator[Database]:
     """Open a connection for looking; end the command where nothing was done yet."""
     with connected() as database:
         if not database.transaction(tables.exist, database):
             steps = [f"  {step}" for step in FIRST_STEPS]
             document = {"message": NOTHING_YET, "next": FIRST_STEPS}
-            tell(is_json, document, [f"{NOTHING_YET} Begin with:", *steps])
+            lines = [NO_RUN] if is_check else [f"{NOTHING_YET} Begin with:", *steps]
+            tell(is_json, document, lines)
             click.get_current_context().exit(0)
         yield database
 

@@ -17,7 +17,7 @@ from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
 from ..text import COMMAND, DOWNGRADE, UPGRADE, counted, duration, escape, show
-from .common import FIRST_STEPS, json_option, reading, tell
+from .common import FIRST_STEPS, NO_RUN, json_option, reading, tell
 from .group import created_dates
 
 RUNS_SHOWN = 10
@@ -48,13 +48,13 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
       invenio kcworks-created-dates status --wait
       invenio kcworks-created-dates status --check
     """  # noqa: D301 - click reads the escape
-    with reading(is_json) as database:
+    with reading(is_json, is_check) as database:
         index = database.transaction(settling.latest, database)
         with interrupt() as check_stop:
             while is_waiting and index and not (index.settled_at or index.is_stuck):
                 pause(WAIT_SECONDS, check_stop)
                 index = database.transaction(settling.latest, database)
-        found = database.transaction(_status, database)
+        found = database.transaction(_status, database, index)
     if is_check:
         tell(is_json, found["index"], [_check_line(index)])
     else:
@@ -66,7 +66,7 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
 
 def _check_line(index: Settling | None) -> str:
     if index is None:
-        return "OK: no run yet"
+        return NO_RUN
     word = "PROBLEM" if index.is_stuck or index.refused else "OK"
     oldest = "none"
     if index.pending_since:
@@ -77,11 +77,10 @@ def _check_line(index: Settling | None) -> str:
     )
 
 
-def _status(database: Database) -> dict[str, Any]:
-    """Read everything in one transaction; give what is printed as JSON."""
+def _status(database: Database, index: Settling | None) -> dict[str, Any]:
+    """Read everything else in one transaction; give what is printed as JSON."""
     latest = history.latest_runs(database, RUNS_SHOWN)
     is_at_work = locks.holder(database) is not None
-    index = settling.latest(database)
     found = {
         "runs": latest,
         "is_at_work": is_at_work,

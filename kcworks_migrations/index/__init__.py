@@ -3,6 +3,7 @@
 """All that knows OpenSearch, the broker or invenio-indexer.
 
 `outbox` hands on what is pending: to the queues (`broker`), where workers take it
-(`indexer`), or right here. Both bring the dates in `documents` right by what `truth`
-reads in the database. `verify` compares the two, `health` looks at OpenSearch before.
+(`indexer`), or right here. Both call `correct`, which brings the dates in `documents`
+right by what `truth` reads in the database. `compare` does that for all documents, when
+`settle` says so or somebody asks; `health` looks at OpenSearch before.
 """

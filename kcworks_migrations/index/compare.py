@@ -26,8 +26,9 @@ from ..ledger import history, pending, settling
 from ..report.reporter import Reporter
 from ..text import escape
 from . import outbox
+from .broker import call_later
 from .correct import correct
-from .documents import MISSING, RIGHT, Outcome, alias_of
+from .documents import MISSING, Outcome, alias_of
 from .health import Gate
 from .truth import holding
 from .verdict import Verdict
@@ -79,6 +80,8 @@ def verify(
             database.transaction(settling.save, database, found, has_written)
         if verdict.has_written:
             database.transaction(settling.begin, database)
+    if verdict.has_written:
+        call_later()
     return verdict
 
 
@@ -102,9 +105,8 @@ def wrong_documents(database: Database, kind: Kind, ids: list[str]) -> list[str]
     outcome = correct(database, kind, ids, is_written=False)
     if outcome.again:
         return [f"OpenSearch failed: {outcome.obstacle}"]
-    bad = {id: state for id, state in outcome.found.items() if state != RIGHT}
-    names = _names(database, kind, list(bad))
-    return [f"The document of {names[id]} is {bad[id]}." for id in bad]
+    names = _names(database, kind, list(outcome.bad))
+    return [f"The document of {names[id]} is {now}." for id, now in outcome.bad.items()]
 
 
 def compare(
@@ -133,7 +135,7 @@ def compare(
         raise RefusedError(POOLED, UNPOOL)
     began = time.monotonic()
     verdict = Verdict()
-    if is_written and database.transaction(pending.count, database):
+    if is_written:
         reporter = Reporter(is_verbose=False, is_silent=True)
         gate = Gate(how, reporter, check_stop)
         sent = outbox.index_here(database, gate, lambda entries: check_stop())
@@ -186,15 +188,14 @@ class _Comparison:
 
     def _look(self, ids: list[str]) -> list[str]:
         """Look at some; count those that are right, give the others."""
-        found = self._correct(ids, is_written=False).found
-        bad = [id for id, state in found.items() if state != RIGHT]
-        self.verdict.right += len(found) - len(bad)
-        return bad
+        outcome = self._correct(ids, is_written=False)
+        self.verdict.right += len(outcome.found) - len(outcome.bad)
+        return list(outcome.bad)
 
     def _look_again(self, ids: list[str]) -> None:
         """Count those that are still not right; bring them right if that is asked."""
         outcome = self._correct(ids, self.is_written)
-        bad = {id: state for id, state in outcome.found.items() if state != RIGHT}
+        bad = outcome.bad
         self.verdict.right += len(outcome.found) - len(bad)
         self.verdict.written += len(outcome.written)
         for id, name in _names(self.database, self.kind, list(bad)).items():

@@ -12,7 +12,7 @@ version that it had. Two things make that safe:
   the document is no longer the one that was read. That finds what no row tells
   (statistics, vocabularies).
 
-So is a document that is missing, older than its row, or no longer fits the mapping.
+It also makes anew what is missing, older than its row, or no longer fits the mapping.
 """
 
 import json

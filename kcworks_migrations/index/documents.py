@@ -44,10 +44,15 @@ class Outcome:
     """That reason."""
 
     @property
+    def bad(self) -> dict[str, str]:
+        """Those that were not right, with what they were."""
+        return {id: state for id, state in self.found.items() if state != RIGHT}
+
+    @property
     def done(self) -> int:
         """How many are right now."""
-        right = {id for id, state in self.found.items() if state == RIGHT}
-        return len((right | self.written).difference(self.refused, self.again))
+        right = (self.found.keys() - self.bad.keys()) | self.written
+        return len(right.difference(self.refused, self.again))
 
 
 class Written(NamedTuple):

@@ -37,10 +37,13 @@ def look(engine: Engine, how: How) -> Verdict | None:
         return None
     with opened(engine, how.lock_timeout_seconds) as database:
         verdict = compare(database, how, sample=None, is_written=True, check_stop=never)
-        found = verdict.as_dict()
-        database.transaction(settling.save, database, found, verdict.has_written)
         run_ids, has_settled = database.transaction(
-            settling.end, database, claimed, found, verdict.is_settled
+            settling.end,
+            database,
+            claimed,
+            verdict.as_dict(),
+            verdict.has_written,
+            verdict.is_settled,
         )
         summaries = [
             database.transaction(_summary, database, id, has_settled, verdict)

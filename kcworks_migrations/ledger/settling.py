@@ -121,14 +121,19 @@ def save(database: Database, found: Mapping[str, Any], has_written: bool) -> Non
 
 
 def end(
-    database: Database, claimed: Claim, found: Mapping[str, Any], is_clean: bool
+    database: Database,
+    claimed: Claim,
+    found: Mapping[str, Any],
+    has_written: bool,
+    is_clean: bool,
 ) -> tuple[list[int], bool]:
-    """End a look: settle the ledger, or say when to look again.
+    """End a look: settle the ledger, or keep what was found and when to look again.
 
     Args:
         database: A connection, in a transaction.
         claimed: The look.
         found: What it found, for the run rows.
+        has_written: Whether it wrote any document.
         is_clean: Whether it had nothing to write and left nothing.
 
     Returns:
@@ -146,6 +151,7 @@ def end(
             settled = database.execute(UPDATE_SETTLED, found=json.dumps(found))
             return sorted(settled.scalars()), True
         next_look_at = last_write + QUIET
+    save(database, found, has_written)
     values = {"next_look_at": next_look_at, "looks": looks}
     database.execute(UPDATE_LOOK, run_id=claimed.run_id, **values)
     return [claimed.run_id] * (looks == LOOKS), False
@@ -163,7 +169,7 @@ class Settling:
     is_at_work: bool
     """Whether a run is at work."""
     pending_since: datetime | None
-    """The age of the oldest pending entry."""
+    """Since when the oldest pending entry waits."""
     now: datetime
 
     @property

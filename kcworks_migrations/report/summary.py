@@ -141,12 +141,10 @@ def summary_lines(summary: Summary) -> list[str]:
         lines.append(f"Look at the state: {COMMAND} status")
         lines.append(_way_back(summary))
         if is_revert:
-            lines.append(
-                "This package may be removed when `status` says that the index"
-            )
-            lines.append(
-                "has settled: until then its workers have documents to correct."
-            )
+            lines += [
+                "This package may be removed when `status` says that the index",
+                "has settled: until then its workers have documents to correct.",
+            ]
     return lines + unfinished_lines(summary)
 
 

@@ -466,13 +466,15 @@ def test_what_cannot_be_handed_on_stays_in_the_queue(upgraded, outcomes, monkeyp
 
     remove_document(member(upgraded))
     monkeypatch.setattr(correct, "made", refuse)
+    messages = index.waiting([RECORD.own_indexer])
     monkeypatch.setitem(celery_app.conf, "broker_write_url", faults.NOWHERE)
     our = current_indexer_registry.get(RECORD.own_indexer)
     with pytest.raises(OperationalError):
         our.process_bulk_queue()
     monkeypatch.undo()
-    assert outcomes[-1].again
-    wait_until_given_back()
+    *done, last = outcomes
+    assert last.again and not any(o.again for o in done)
+    wait_until_given_back(messages - len(done))
     index.drain()
     assert verified(upgraded).is_clean
 
@@ -549,18 +551,23 @@ def test_killed_worker_loses_nothing(upgraded, when):
         Index.write = killed
         process_bulk_queue(indexer_name=RECORD.own_indexer)
 
+    messages = index.waiting([RECORD.own_indexer])
     child = faults.Child(upgraded.instance, work_until_killed)
     assert child.wait() == -signal.SIGKILL, child.output()
-    wait_until_given_back()
+    wait_until_given_back(messages)
     index.drain()
     assert verified(upgraded).is_clean
     assert_as_after_full_reindex()
 
 
-def wait_until_given_back():
+def wait_until_given_back(messages):
     """The broker gives the message back when it sees that its connection is gone."""
     is_back = "the broker has given the message back"
-    faults.wait_until(lambda: index.waiting() > 2, is_back, pause_seconds=0.1)
+    faults.wait_until(
+        lambda: index.waiting([RECORD.own_indexer]) == messages,
+        is_back,
+        pause_seconds=0.1,
+    )
 
 
 def verified(world, **more):

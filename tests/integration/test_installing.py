@@ -77,6 +77,11 @@ def test_what_only_looks_needs_no_tables(installed, invoke, command):
     assert document["message"].startswith("Nothing has been done yet")
 
 
+def test_a_monitor_gets_one_line_without_tables(installed, invoke):
+    done = invoke("status", "--check")
+    assert (done.exit_code, done.output) == (0, "OK: no run yet\n")
+
+
 def test_rollback_without_tables_is_refused(installed, invoke):
     """They may have been lost, and with them the only memory of the old dates."""
     assert invoke("rollback", "--yes").exit_code == 2
