@@ -20,9 +20,11 @@ from .values import (
     FIELD_NAME,
     FLAG,
     NAMES,
+    PLAN,
     SECRET,
     SOME_KINDS,
     URL,
+    Plan,
     Value,
     number,
     whole,
@@ -75,11 +77,11 @@ class What:
     earliest_date: date = setting(
         DAY, "An earlier legacy date (UTC) becomes a problem.", date(1980, 1, 1)
     )
-    first_versions_only: bool = setting(
-        FLAG,
-        "Change only the first version of each record; later versions carry a copy of"
-        " its legacy date.",
-        False,
+    later_versions: str = setting(
+        word("change", "keep"),
+        "Later versions of a record carry a copy of its legacy date, though they may"
+        " have been made here: change gives it to them, keep leaves them alone.",
+        "change",
     )
     start_date: date | None = option(
         DAY, "Only records whose created is on this UTC day or later."
@@ -92,11 +94,14 @@ class What:
     )
     exclude: frozenset[str] = option(
         NAMES,
-        "Leave these rows alone: PIDs, slugs or UUIDs, one a line.",
+        "Leave these rows alone: a plan, or PIDs, slugs or UUIDs, one a line.",
         frozenset(),
     )
     only: frozenset[str] | None = option(
         NAMES, "Change only these rows: PIDs, slugs or UUIDs."
+    )
+    plan: Plan | None = option(
+        PLAN, "Change only the rows of this CSV file, to the dates that it gives."
     )
 
     @property
@@ -108,6 +113,7 @@ class What:
         """Give what the run row keeps: all that is not none, names as a digest."""
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
         kept["kinds"] = [kind.name for kind in self.kinds]
+        kept["plan"] = self.plan and str(self.plan)
         for name in ("exclude", "only"):
             kept[name] = _digest(kept[name] or ())
         return {name: value for name, value in kept.items() if value is not None}
@@ -164,6 +170,12 @@ class How:
         "Let an unhealthy OpenSearch also stop the changes in the database, which do"
         " not need it.",
         False,
+    )
+    on_upgrade: str = setting(
+        word("apply", "wait"),
+        "What the revision does: apply changes the dates; wait changes none, so that"
+        " a plan can be approved first.",
+        "apply",
     )
     settle_from_beat: bool = setting(
         FLAG,

@@ -24,6 +24,9 @@ COMMAND = "invenio kcworks-created-dates"
 UPGRADE = "invenio alembic upgrade kcworks_migrations@head"
 DOWNGRADE = "invenio alembic downgrade a94c06be7d15"
 
+SAVE_PLAN = f"{COMMAND} update --dry-run --save-plan plan.csv"
+CARRY_OUT = f"{COMMAND} update --plan plan.csv"
+
 VALUE_LIMIT = 500
 """Characters of an offending value that are kept; of any other text that is read."""
 

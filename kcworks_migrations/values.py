@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: MIT
 """What a setting or an option may be, wherever it is given."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from .kinds import DATED
+from .kinds import DATED, Kind
 
 
 @dataclass(eq=False)
@@ -91,10 +91,48 @@ def day(text: str) -> date:
     return datetime.strptime(text, "%Y-%m-%d").date()
 
 
+class Line(NamedTuple):
+    """What a line of a curator's file says of one row."""
+
+    number: int
+    old: datetime | None
+    """What `created` must be for the line to hold, aware, in UTC; none for anything."""
+    new: datetime | None
+    """What it is to become, aware, in UTC; none to keep what it is."""
+    text: str
+    """The cell that says so."""
+    note: str | None
+    is_as_saved: bool = False
+    """Whether the date is the one that was computed when the plan was saved."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A curator's file, checked: which rows, which dates, and why."""
+
+    name: str
+    """Of the file."""
+    sha256: str
+    """Of its bytes, in hexadecimal."""
+    lines: Mapping[str, Line]
+    """By the UUID of the row, those that say something."""
+    unscanned: Mapping[Kind, Sequence[str]] = field(default_factory=dict)
+    """UUIDs of its rows that have no legacy field, so that no scan finds them."""
+    empty: int = 0
+    """How many lines say nothing."""
+    assumed: str = ""
+    """The encoding that was assumed, as the file does not tell its own."""
+
+    def __str__(self) -> str:
+        """Give what the run row keeps."""
+        return f"{self.name}, {len(self.lines)} rows, sha256 {self.sha256}"
+
+
 FLAG = Value("True or False", lambda value: isinstance(value, bool))
 FIELD_NAME = Value("the name of a custom field", _is_text)
 DAY = Value("a day such as 2016-02-29", lambda value: type(value) is date, day)
 NAMES = Value("a list of PIDs, slugs or UUIDs", _is_list)
+PLAN = Value("a plan that was read and checked", lambda p: isinstance(p, Plan))
 REASON = Value("a text", _is_text_or_none)
 SOME_KINDS = Value(
     "records, communities or both",

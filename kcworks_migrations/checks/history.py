@@ -8,10 +8,10 @@ from flask import current_app
 from sqlalchemy import text
 
 from .. import locks
-from ..config import SETTLE_TASK
+from ..config import SETTLE_TASK, options_from
 from ..database import Database
 from ..ledger import history, runs, tables
-from ..text import COMMAND, UPGRADE, counted, escape
+from ..text import COMMAND, SAVE_PLAN, UPGRADE, counted, escape
 from .line import Line, fine, stop, warning
 
 UPDATE = f"`{COMMAND} update`"
@@ -73,6 +73,10 @@ def _state(database: Database, ours: Sequence[str], stamped: Sequence[str]) -> L
         return fine("revision", f"{which}: {ours[-1]}.", f"`{UPGRADE}`")
     if history.has_succeeded(database):
         return fine("revision", f"Done already: {ours[-1]}.", UPDATE)
+    _, how = options_from(current_app.config)
+    if how.on_upgrade == "wait":
+        fact = f"{ours[-1]} is stamped and has changed no date: ON_UPGRADE is 'wait'."
+        return fine("revision", fact, f"`{SAVE_PLAN}`")
     fact = f"{ours[-1]} is stamped, as in a new database, but no run has succeeded:"
     return warning("revision", f"{fact} Alembic would do nothing.", UPDATE)
 

@@ -18,10 +18,26 @@ from ..errors import CreatedDatesError
 from ..ledger import tables
 from ..options import How, What
 from ..report.summary import Summary
-from ..text import COMMAND, UPGRADE, as_json, echo, is_terminal
+from ..text import (
+    CARRY_OUT,
+    COMMAND,
+    SAVE_PLAN,
+    UPGRADE,
+    as_json,
+    echo,
+    is_terminal,
+)
 from ..values import FLAG, REASON
 
-FIRST_STEPS = (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
+
+def first_steps() -> tuple[str, ...]:
+    """Give the commands to begin with."""
+    _, how = options_from(current_app.config)
+    if how.on_upgrade == "wait":
+        return (f"{COMMAND} check", UPGRADE, SAVE_PLAN, CARRY_OUT)
+    return (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
+
+
 NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
 NO_RUN = "OK: no run yet"
 """The same, for a monitor."""
@@ -67,8 +83,8 @@ def reading(is_json: bool, is_check: bool = False) -> Generator[Database]:
     """Open a connection for looking; end the command where nothing was done yet."""
     with connected() as database:
         if not database.transaction(tables.exist, database):
-            steps = [f"  {step}" for step in FIRST_STEPS]
-            document = {"message": NOTHING_YET, "next": FIRST_STEPS}
+            steps = [f"  {step}" for step in first_steps()]
+            document = {"message": NOTHING_YET, "next": first_steps()}
             lines = [NO_RUN] if is_check else [f"{NOTHING_YET} Begin with:", *steps]
             tell(is_json, document, lines)
             click.get_current_context().exit(0)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """``problems``, ``show`` and ``check``, which only look."""
 
-import csv
 import os
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import click
@@ -15,10 +15,11 @@ from ..checks import check as look
 from ..checks.line import Line
 from ..database import Database
 from ..index.documents import created_in_index
-from ..kinds import DATED, kind_of
+from ..kinds import DATED, RECORD, kind_of
 from ..ledger import history
-from ..ledger.problems import every
-from ..report.summary import problem_lines
+from ..ledger.problems import PAGE_ROWS, every
+from ..migration.save import Writer
+from ..report.lines import problem_lines
 from ..rules.values import REASONS, Problem
 from ..text import COMMAND, WIDTH, as_json, counted, echo, escape, is_terminal, wrapped
 from ..text import show as shown
@@ -34,7 +35,7 @@ INDENT = 9
 @click.option("--run", "run_id", type=int, metavar="N", help="By default the last run.")
 @click.option("--reason", type=click.Choice(list(REASONS)), help="Only this reason.")
 @json_option
-@click.option("--csv", "is_csv", is_flag=True, help="Print CSV with a heading.")
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV in the form of a plan.")
 def problems(
     run_id: int | None, reason: str | None, is_json: bool, is_csv: bool
 ) -> None:
@@ -44,6 +45,9 @@ def problems(
     Examples:
       invenio kcworks-created-dates problems --reason not_utc
       invenio kcworks-created-dates problems --run 3 --csv > problems.csv
+    \b
+    Whoever knows the true dates writes them into the column `new` of the CSV form;
+    `update --plan problems.csv` carries them out.
     \f
 
     Raises:
@@ -61,9 +65,10 @@ def problems(
         if is_json:
             echo(as_json({"run": run_id, "problems": [p._asdict() for p in found]}))
         elif is_csv:
-            writer = csv.writer(sys.stdout)
-            writer.writerow(Problem._fields)
-            writer.writerows(found)
+            writer = Writer(click.get_binary_stream("stdout"))
+            while some := list(islice(found, PAGE_ROWS)):
+                writer.write(database, RECORD, some)
+            writer.close()
         else:
             count = 0
             for problem in found:
@@ -131,12 +136,15 @@ def _entry_lines(entry: Mapping[str, Any]) -> list[str]:
     source = entry["source_value"]
     if entry["source_record_id"]:
         source += f" of record {entry['source_record_label']}"
+    if entry["source"] == "plan":
+        source += f" in {entry['source_file']} (sha256 {entry['source_sha256'][:12]}…)"
     lines = [
         f"Run {entry['run_id']}: {entry['kind']} {entry['label']}"
         f" ({entry['entity_id']})",
         f"  from {shown(entry['old_created'])}",
         f"  to   {shown(entry['new_created'])}",
         f"  because of {escape(source)}",
+        *([f"  note: {escape(entry['note'])}"] if entry["note"] else []),
         f"  changed {shown(entry['changed_at'])}",
         f"  queued  {shown(entry['queued_at'])}",
     ]

@@ -17,7 +17,7 @@ from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
 from ..text import COMMAND, DOWNGRADE, UPGRADE, counted, duration, escape, show
-from .common import FIRST_STEPS, NO_RUN, json_option, reading, tell
+from .common import NO_RUN, first_steps, json_option, reading, tell
 from .group import created_dates
 
 RUNS_SHOWN = 10
@@ -151,7 +151,7 @@ def _next(found: Mapping[str, Any]) -> list[str]:
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
     if not found["runs"]:
-        return list(FIRST_STEPS)
+        return list(first_steps())
     steps = []
     for number, run in enumerate(found["runs"]):
         is_done = run["status"] == runs.SUCCEEDED and run["action"] == "apply"
@@ -189,7 +189,7 @@ def _ways_on(run: Mapping[str, Any], is_last: bool) -> list[str]:
 def _is_whole(run: Mapping[str, Any]) -> bool:
     """Tell whether a run was to change all rows; a rehearsal is part of that."""
     options = run["options"]
-    some = {"start_date", "end_date", "exclude", "only"}
+    some = {"start_date", "end_date", "exclude", "only", "plan"}
     if run["action"] != "rehearse":
         some.add("limit")
     return not some & options.keys() and len(options["kinds"]) == len(DATED)

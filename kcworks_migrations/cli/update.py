@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: MIT
 """``update``: the same work as the upgrade, as often as wanted."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 from flask import current_app
@@ -12,11 +15,18 @@ from invenio_db import db
 from .. import migration
 from ..config import options_from
 from ..database import opened
+from ..errors import CreatedDatesError
+from ..interrupt import interrupt
 from ..kinds import COMMUNITY, RECORD
 from ..ledger import tables
-from ..migration.decisions import check_names
-from ..options import What
+from ..migration.names import check_names
+from ..migration.plan import read as read_plan
+from ..migration.preview import compare
+from ..migration.save import Writer
+from ..migration.sheet import names_in
+from ..options import How, What
 from ..report.reporter import Reporter
+from ..text import echo
 from . import background
 from .common import ask, exit_with, json_option, option, reason_option, yes_option
 from .group import created_dates
@@ -25,12 +35,19 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any:
-    """Read the names in a file, one a line, except empty lines and ``#`` lines."""
+    """Read the names of rows in a file.
+
+    Returns:
+        The names; none if no file was given.
+
+    Raises:
+        BadParameter: There is no name in it.
+    """
     if path is None:
         return None
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    names = (line.strip() for line in lines)
-    return [name for name in names if name and not name.startswith("#")]
+    if names := names_in(path):
+        return names
+    raise click.BadParameter(f"{path} names no row.")
 
 
 @created_dates.command()
@@ -40,9 +57,22 @@ def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any
 @option("end_date", metavar="YYYY-MM-DD")
 @option("limit", metavar="N")
 @option("exclude", type=FILE, metavar="FILE", callback=_names)
+@option("plan", type=FILE, metavar="FILE")
 @option("batch_size", metavar="N")
 @option("delay", metavar="SECONDS")
 @click.option("--dry-run", is_flag=True, help="Count and show examples; write nothing.")
+@click.option(
+    "--save-plan",
+    "saved",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --dry-run: write each change into a new CSV file, for --plan.",
+)
+@click.option(
+    "--with-problems",
+    is_flag=True,
+    help="With --save-plan: write each problem, too, without a new date.",
+)
 @click.option(
     "--background",
     "is_in_background",
@@ -56,7 +86,10 @@ def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any
 def update(
     records_only: bool,
     communities_only: bool,
+    plan: Path | None,
     dry_run: bool,
+    saved: Path | None,
+    with_problems: bool,
     is_in_background: bool,
     reason: str | None,
     is_json: bool,
@@ -74,6 +107,11 @@ def update(
       invenio kcworks-created-dates update --limit 20 --reason "a first try"
       invenio kcworks-created-dates update --records-only --start-date 2024-05-01
       invenio kcworks-created-dates update --background --yes
+
+    \b
+    With an approval, and dates that somebody knows:
+      invenio kcworks-created-dates update --dry-run --save-plan plan.csv
+      invenio kcworks-created-dates update --plan plan.csv
     \f
 
     Raises:
@@ -81,23 +119,74 @@ def update(
     """  # noqa: D301 - click reads the escapes
     if records_only and communities_only:
         raise click.UsageError("Use either --records-only or --communities-only.")
+    if saved and (not dry_run or is_in_background):
+        raise click.UsageError("--save-plan needs --dry-run, without --background.")
+    if with_problems and not saved:
+        raise click.UsageError("--with-problems needs --save-plan.")
+    if plan and is_in_background:
+        raise click.UsageError("--plan can't be combined with --background.")
     kinds = (RECORD,) * (not communities_only) + (COMMUNITY,) * (not records_only)
     what, how = options_from(current_app.config, kinds=kinds, **given)
     with opened(db.engine, how.lock_timeout_seconds) as database:
         database.transaction(check_names, database, what)
+        if plan:
+            what = replace(what, plan=read_plan(database, plan, what))
     if not dry_run:
-        ask("\n".join(_what_is_done(what)), yes)
+        ask("\n".join(_what_is_done(what) + _what_the_plan_does(what, how)), yes)
     if is_in_background:
         background.tell_tasks(background.queue(kinds, given, dry_run, reason), is_json)
         return
     prefix = "[DRY RUN] " if dry_run else ""
     reporter = Reporter(how.verbose, is_json, prefix=prefix)
     if dry_run:
-        summary = migration.preview(db.engine, what, how, reporter)
+        with _new_file(saved) as file:
+            writer = Writer(file, with_problems) if file else None
+            summary = migration.preview(db.engine, what, how, reporter, writer=writer)
     else:
         tables.make(db.engine, how.lock_timeout_seconds)
         summary = migration.apply(db.engine, "cli", what, how, reporter, reason=reason)
     exit_with(summary)
+
+
+@contextmanager
+def _new_file(path: Path | None) -> Generator[IO[bytes] | None]:
+    """Open a new file that has its name when it is complete, and never replaces one.
+
+    What ends early leaves a file that ends in ``.part``.
+
+    Raises:
+        UsageError: There is a file already, or it can't be written.
+        CreatedDatesError: The disk is full, for example.
+    """
+    if path is None:
+        yield None
+        return
+    if path.exists():
+        raise click.UsageError(f"{path} exists already, and may hold somebody's work.")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        file = part.open("wb")
+    except OSError as error:
+        raise click.UsageError(f"{path} can't be written: {error.strerror}.") from error
+    try:
+        with file:
+            yield file
+        part.rename(path)
+    except OSError as error:
+        fact = f"{part} could not be written: {error.strerror}. No date was changed."
+        raise CreatedDatesError(fact, "Make room, then try again.") from error
+    echo(f"Saved the plan: {path}", err=True)
+
+
+def _what_the_plan_does(what: What, how: How) -> list[str]:
+    """Say what a plan makes of the rows; takes as long as a dry run."""
+    if what.plan is None:
+        return []
+    echo("Comparing the plan with the rows...", err=True)
+    with opened(db.engine, how.lock_timeout_seconds) as database, interrupt() as check:
+        database.check_stop = check
+        view = compare(database, what, how)
+    return view.lines() if view else []
 
 
 def _what_is_done(what: What) -> list[str]:
@@ -110,8 +199,8 @@ def _what_is_done(what: What) -> list[str]:
     if what.start_date or what.end_date:
         first, last = what.start_date or "the first", what.end_date or "the last"
         lines.append(f"- only records created from {first} to {last}")
-    if what.first_versions_only:
-        lines.append("- only first versions of records")
+    if what.later_versions == "keep":
+        lines.append("- only first versions of records, except where a plan says so")
     if what.limit:
         lines.append(f"- at most {what.limit} of each")
     if what.exclude:

@@ -5,6 +5,7 @@
 Nothing else in this package writes to a table of the instance.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -29,10 +30,11 @@ WITH i AS (
         CAST((SELECT string_to_array(:old_created, E'\n')) AS timestamptz[]),
         CAST((SELECT string_to_array(:new_created, E'\n')) AS timestamptz[]),
         (SELECT string_to_array(:source_values, E'\n')),
-        CAST((SELECT string_to_array(:source_record_ids, E'\n')) AS uuid[]),
-        (SELECT string_to_array(:source_record_labels, E'\n'))
+        CAST((SELECT string_to_array(:source_record_ids, E'\n', '')) AS uuid[]),
+        (SELECT string_to_array(:source_record_labels, E'\n', '')),
+        CAST((SELECT string_to_array(:decisions, E'\n', '')) AS jsonb[])
     ) AS i(id, label, old_created, new_created,
-           source_value, source_record_id, source_record_label)
+           source_value, source_record_id, source_record_label, decision)
 ), free AS (
     SELECT i.* FROM {table} AS t JOIN i ON i.id = t.id
     WHERE t.created = (i.old_created{convert}) FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -42,9 +44,15 @@ WITH i AS (
 )
 INSERT INTO kcworks_created_dates_backup
     (run_id, kind, entity_id, label, old_created, new_created,
-     source_value, source_record_id, source_record_label, changed_at)
+     source_value, source_record_id, source_record_label,
+     source, source_file, source_sha256, note, changed_at, queued_at)
 SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
-       i.source_value, i.source_record_id, i.source_record_label, clock_timestamp()
+       i.source_value, i.source_record_id, i.source_record_label,
+       CASE WHEN i.decision IS NULL THEN 'field' ELSE 'plan' END,
+       i.decision->>'file', i.decision->>'sha256', i.decision->>'note',
+       clock_timestamp(),
+       -- Nothing becomes stale by a decision for the present date.
+       CASE WHEN i.old_created = i.new_created THEN clock_timestamp() END
 FROM changed AS i ORDER BY i.id
 RETURNING entity_id::text
 """
@@ -134,6 +142,7 @@ def write(
         source_values="\n".join([c.source_value for c in changes]),
         source_record_ids=_lines([c.source_record_id for c in changes]),
         source_record_labels=_lines([c.source_record_label for c in changes]),
+        decisions=_lines([_decision(c) for c in changes]),
     )
     ids = {row[0] for row in written.fetchall()}
     if not ids <= {c.id for c in changes}:
@@ -142,8 +151,16 @@ def write(
 
 
 def _lines(values: list[str | None]) -> str | None:
-    """Join values that all changes of a batch have, or none of them."""
-    return None if values[0] is None else "\n".join([value or "" for value in values])
+    """Join values, a line for each change; give none if no change has one."""
+    return "\n".join([value or "" for value in values]) if any(values) else None
+
+
+def _decision(change: Change) -> str | None:
+    """Give what an entry keeps of a curator's decision, as JSON on one line."""
+    if (decided := change.decided) is None:
+        return None
+    kept = {"file": decided.file, "sha256": decided.sha256, "note": decided.note}
+    return json.dumps(kept)
 
 
 def restore(

@@ -15,8 +15,9 @@ from .runs import FAILED, KILLED, RUNNING
 
 SELECT_HISTORY = text("""
 SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_created,
-       source, source_value, source_record_id::text AS source_record_id,
-       source_record_label, changed_at, queued_at, restored_at, outcome
+       source, source_value, source_file, source_sha256, note,
+       source_record_id::text AS source_record_id, source_record_label, changed_at,
+       queued_at, restored_at, outcome
 FROM kcworks_created_dates_backup
 WHERE label = :name OR entity_id::text = :name ORDER BY id
 """)

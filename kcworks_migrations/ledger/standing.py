@@ -1,15 +1,18 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Which changes stand, and which of them can be restored now."""
+"""Which changes stand, which of them can be restored now, and which are decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
 from ..database import Database
-from ..kinds import RECORD, Kind
+from ..kinds import DATED, RECORD, Kind
+from ..rules.values import Decided
+from . import tables
 
 _SELECTED = """
     b.outcome IS NULL AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)
@@ -47,6 +50,47 @@ SELECT_IDS_OF_RUN = text(
     "SELECT b.entity_id::text FROM kcworks_created_dates_backup AS b"
     " WHERE b.run_id = :run_id AND b.kind = :kind"
 )
+
+_DECISION = "b.source = 'plan' AND b.outcome IS NULL"
+# A fragment for queries of other rooms on a table of the instance, known as `t`. It
+# costs a look into the index for each row: `OFFSET 0` keeps the planner from hashing
+# all of the ledger instead, for each page.
+IS_DECIDED = {
+    kind: "EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE"
+    f" b.entity_id = t.id AND b.kind = '{kind}' AND {_DECISION} OFFSET 0)"
+    for kind in DATED
+}
+HAS_DECISIONS = text(
+    f"SELECT EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE {_DECISION})"
+)
+# Of several the last one counts. The length of the array is hidden as in `entries`.
+SELECT_DECISIONS = text(f"""
+SELECT DISTINCT ON (b.entity_id) b.entity_id::text AS id, b.new_created, b.source_value,
+       b.source_file, b.source_sha256, b.note
+FROM kcworks_created_dates_backup AS b
+WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[]) AND b.kind = :kind
+  AND {_DECISION}
+ORDER BY b.entity_id, b.id DESC
+""")
+
+# What communities were before we changed them, and what we made them.
+SELECT_ORIGINALS = text("""
+SELECT b.entity_id::text AS id, (array_agg(b.old_created ORDER BY b.id))[1] AS old,
+       (array_agg(b.new_created ORDER BY b.id DESC))[1] AS new
+FROM kcworks_created_dates_backup AS b
+WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[])
+  AND b.kind = 'community' AND b.outcome IS NULL
+GROUP BY b.entity_id
+""")
+
+
+class Known(NamedTuple):
+    """What the ledger has to say of rows."""
+
+    has_ledger: bool
+    """Whether its table is there."""
+    has_decisions: bool
+    """Whether any decision of a curator stands."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +190,30 @@ def ids_of_run(database: Database, run_id: int, kind: Kind) -> set[str]:
     """Give the UUIDs of the rows of a kind that a run has changed."""
     found = database.execute(SELECT_IDS_OF_RUN, run_id=run_id, kind=kind.name)
     return set(found.scalars())
+
+
+def known(database: Database) -> Known:
+    """Tell what the ledger has to say of rows, in the present transaction."""
+    if not tables.exist(database):
+        return Known(False, False)
+    return Known(True, database.execute(HAS_DECISIONS).scalar_one())
+
+
+def decisions(database: Database, kind: Kind, ids: Sequence[str]) -> dict[str, Decided]:
+    """Read the curators' decisions that stand for some rows, by UUID."""
+    found = database.execute(SELECT_DECISIONS, kind=kind.name, ids=list(ids))
+    return {id: Decided(*rest) for id, *rest in found}
+
+
+def originals(
+    database: Database, ids: Sequence[str]
+) -> dict[str, tuple[datetime, datetime]]:
+    """Read what communities were before their changes that stand, and what after.
+
+    Returns:
+        Both dates, aware, by UUID; nothing of a community without such a change.
+    """
+    return {
+        row.id: (row.old, row.new)
+        for row in database.execute(SELECT_ORIGINALS, ids=list(ids))
+    }

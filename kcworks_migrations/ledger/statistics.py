@@ -9,7 +9,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..kinds import Kind
-from ..rules.values import Change, Decision, NoRecords, Problem, Skip
+from ..rules.values import (
+    LATER_VERSION,
+    Change,
+    Decision,
+    NoRecords,
+    Problem,
+    Skip,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,10 @@ class Tally:
     errors: int = 0
     later_versions: int = 0
     """How many of the updated rows are later versions of a record."""
+    kept: int = 0
+    """How many of the skipped ones stay at their present date by a new decision."""
+    later_versions_kept: int = 0
+    """How many of the skipped ones are, and `LATER_VERSIONS` says keep."""
 
     @property
     def total_found(self) -> int:
@@ -35,13 +46,17 @@ class Tally:
         """Give the tally with some more decisions counted."""
         decisions = list(decisions)
         count = Counter(map(type, decisions))
-        later = sum(d.is_later_version for d in decisions if isinstance(d, Change))
+        changes = [d for d in decisions if isinstance(d, Change) and not d.is_kept]
+        skips = [d for d in decisions if isinstance(d, Skip)]
+        kept = count[Change] - len(changes)
         return Tally(
-            self.updated + count[Change],
-            self.skipped + count[Skip],
+            self.updated + len(changes),
+            self.skipped + len(skips) + kept,
             self.no_records + count[NoRecords],
             self.errors + count[Problem],
-            self.later_versions + later,
+            self.later_versions + sum(change.is_later_version for change in changes),
+            self.kept + kept,
+            self.later_versions_kept + sum(d.reason == LATER_VERSION for d in skips),
         )
 
 
@@ -81,6 +96,11 @@ class Statistics:
     def updated(self) -> int:
         """Changed rows of all kinds."""
         return self.records.updated + self.communities.updated
+
+    @property
+    def kept(self) -> int:
+        """Rows of all kinds that stay at their present date by a new decision."""
+        return self.records.kept + self.communities.kept
 
     def as_dict(self, stopped_at: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Give the form that is kept in the run row and printed as JSON.

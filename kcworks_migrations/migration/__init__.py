@@ -33,13 +33,21 @@ from ..ledger.runs import Run
 from ..ledger.standing import Selection
 from ..report.reporter import Reporter
 from ..report.summary import PROBLEMS_SHOWN, Summary
-from ..text import counted
-from .decisions import check_names
+from ..text import CARRY_OUT, SAVE_PLAN, counted
 from .downgrade import Downgrade, check_selection
+from .names import check_names
 from .preview import look
 from .run import working
+from .save import Writer
 from .upgrade import Upgrade
 from .work import Queue, Work
+
+WAITING = (
+    "KCWORKS_CREATED_DATES_ON_UPGRADE is 'wait': no date was changed. Next:",
+    f"  {SAVE_PLAN}",
+    "and when somebody has read, corrected and approved it:",
+    f"  {CARRY_OUT}",
+)
 
 
 def apply(
@@ -65,7 +73,8 @@ def apply(
         is_queued: Whether to queue the reindexing; otherwise it stays pending.
 
     Returns:
-        What was done, already printed.
+        What was done, already printed; no run where Alembic asks and `ON_UPGRADE` says
+        that a plan must be approved first.
 
     Raises:
         RefusedError: A setting or the database can't be used; nothing was changed.
@@ -77,6 +86,10 @@ def apply(
     what, how = what or settings[0], how or settings[1]
     reporter = reporter or Reporter(how.verbose)
     reason = reason or reason_in_environment(origin)
+    if origin == "alembic" and how.on_upgrade == "wait":
+        for line in WAITING:
+            reporter.line(line)
+        return Summary(None, "apply", "waiting")
 
     def begin(database: Database) -> Run:
         check_names(database, what)
@@ -147,6 +160,7 @@ def preview(
     how: How | None = None,
     reporter: Reporter | None = None,
     problems_kept: int = PROBLEMS_SHOWN,
+    writer: Writer | None = None,
 ) -> Summary:
     """Tell what `apply` would do; nothing is locked, and no row is written.
 
@@ -158,6 +172,7 @@ def preview(
         how: How to do it; by default what the settings say.
         reporter: Who is told; by default the terminal.
         problems_kept: The most problems to give back.
+        writer: Where all changes are written, as the lines of a plan.
 
     Returns:
         What would be done, already printed.
@@ -174,7 +189,9 @@ def preview(
     reporter = reporter or Reporter(how.verbose, prefix="[DRY RUN] ")
     with opened(engine, how.lock_timeout_seconds) as database, interrupt() as check:
         database.check_stop = check
-        summary = look(database, what, how, reporter, count_documents, problems_kept)
+        summary = look(
+            database, what, how, reporter, count_documents, problems_kept, writer
+        )
     reporter.ended(summary)
     reporter.end(summary)
     return summary

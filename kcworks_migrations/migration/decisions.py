@@ -8,25 +8,30 @@ rehearsal only look at it.
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..config import What
 from ..database import Database
-from ..errors import RefusedError
-from ..kinds import DATED, RECORD, Kind
+from ..kinds import RECORD, Kind
+from ..ledger.standing import Known, known
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
-from ..rules.values import Change, Decision, Oldest, Problem, RecordRow, Skip
-from ..text import escape
+from ..rules.plan import carry_out
+from ..rules.values import (
+    LATER_VERSION,
+    NOT_IN_PLAN,
+    Change,
+    Decision,
+    Oldest,
+    Problem,
+    RecordRow,
+    Skip,
+)
+from ..text import iso
 from . import scan
 
-# A misspelt name in a list of rows would silently choose other rows. One pass over
-# each table for all names, in the very values that the names are compared with later.
-# A join, however many names there are, where `OR` would compare each row with each.
-SELECT_NAMED = """
-SELECT v.name FROM {table} AS t
-CROSS JOIN LATERAL (VALUES ({label}), (t.id::text)) AS v(name)
-WHERE v.name IN (SELECT unnest(CAST(:names AS text[])))
-"""
+UNSCANNED = "+"
+"""Begins a cursor behind all keys: how many of the plan's other rows are done."""
 
 
 def sift(
@@ -34,8 +39,8 @@ def sift(
 ) -> list[Decision]:
     """Skip the changes that were not asked for.
 
-    This is the one place where options choose rows; a file of approved rows belongs
-    here as well. Every record counts for the communities all the same.
+    This is the one place where options choose rows. Every record counts for the
+    communities all the same.
 
     Args:
         what: What was asked for.
@@ -51,7 +56,7 @@ def sift(
         if isinstance(decision, Change):
             reason = _reason_to_skip(what, kind, decision, updated)
             if reason is None:
-                updated += 1
+                updated += not decision.is_kept
             else:
                 decision = Skip(decision.id, decision.label, reason)
         sifted.append(decision)
@@ -64,13 +69,17 @@ def _reason_to_skip(what: What, kind: Kind, change: Change, updated: int) -> str
         return "excluded"
     if what.only is not None and names.isdisjoint(what.only):
         return "not asked for"
-    if what.first_versions_only and change.is_later_version:
-        return "later version"
+    if what.plan is None or change.id not in what.plan.lines:
+        is_kept = what.later_versions == "keep" and change.decided is None
+        if change.is_later_version and is_kept:
+            return LATER_VERSION
+        if what.plan is not None:
+            return NOT_IN_PLAN
     if kind is RECORD:
         day = change.old_created.date()
         if not (what.start_date or day) <= day <= (what.end_date or day):
             return "created outside the days asked for"
-    if what.limit is not None and updated >= what.limit:
+    if what.limit is not None and updated >= what.limit and not change.is_kept:
         return "beyond the limit"
     return None
 
@@ -84,7 +93,7 @@ class Page(NamedTuple):
     group_problems: list[Problem]
     """Malformed entries in the records' lists of groups."""
     dated: list[tuple[RecordRow, datetime, Collection[str]]]
-    """The records with a valid legacy date, with it and their groups."""
+    """The records that have a date, with it and their groups."""
 
     @property
     def changes(self) -> list[Change]:
@@ -113,9 +122,18 @@ class Decisions:
         self._earliest, self._now = what.earliest, datetime.now(UTC)
         self._oldest: dict[str, Oldest] = {}
 
+    @cached_property
+    def _known(self) -> Known:
+        """What the ledger had to say when this was first asked, in a transaction."""
+        return known(self._database)
+
     def count(self, kind: Kind) -> int:
-        """Count the rows of a kind that have the legacy field."""
-        return self._database.transaction(scan.count, self._database, self._what, kind)
+        """Count the rows of a kind that may get a date."""
+
+        def count() -> int:
+            return scan.count(self._database, self._what, kind, self._known)
+
+        return self._database.transaction(count) + len(self._unscanned(kind))
 
     def page(self, kind: Kind, after: str | None, limit: int, updated: int = 0) -> Page:
         """Decide the next rows, in the present transaction.
@@ -129,11 +147,28 @@ class Decisions:
         Returns:
             The decisions; without a cursor at the end of the table.
         """
-        return self._decide(kind, updated, scan.NEXT_PAGE, after=after, limit=limit)
+        if after is None or not after.startswith(UNSCANNED):
+            values = {"after": after, "limit": limit}
+            page = self._decide(kind, updated, scan.NEXT_PAGE, **values)
+            if page.cursor is not None:
+                return page
+            after = f"{UNSCANNED}0"
+        first = int(after.removeprefix(UNSCANNED))
+        ids = self._unscanned(kind)[first : first + limit]
+        if not ids:
+            return Page(None, [], [], [])
+        page = self._decide(kind, updated, scan.UNSCANNED_BY_IDS, ids=list(ids))
+        return page._replace(cursor=f"{UNSCANNED}{first + limit}")
+
+    def _unscanned(self, kind: Kind) -> Sequence[str]:
+        """Give the rows that have no legacy field, which only a plan names."""
+        plan = self._what.plan
+        return plan.unscanned.get(kind, ()) if plan and kind in self._what.kinds else ()
 
     def of(self, kind: Kind, ids: Sequence[str], updated: int = 0) -> Page:
-        """Decide the rows with these primary keys that still have the field."""
-        return self._decide(kind, updated, scan.BY_IDS, ids=list(ids))
+        """Decide the rows with these primary keys that may still get a date."""
+        which = scan.BY_IDS if self._what.plan is None else scan.ANY_BY_IDS
+        return self._decide(kind, updated, which, ids=list(ids))
 
     def pages(self, kind: Kind, limit: int) -> Iterator[Page]:
         """Decide all rows of a kind, each page in a transaction of its own."""
@@ -145,7 +180,7 @@ class Decisions:
                 return
             self.note(page)
             yield page
-            updated += len(page.changes)
+            updated += sum(not change.is_kept for change in page.changes)
             self._database.check_stop()
 
     def note(self, page: Page, but: Collection[str] = ()) -> None:
@@ -169,48 +204,38 @@ class Decisions:
                 pass
 
     def _decide(self, kind: Kind, updated: int, which: str, **values: Any) -> Page:
-        rows = scan.read(self._database, self._what, kind, which, **values)
-        decisions: list[Decision] = []
-        page = Page(rows[-1].id if rows else None, decisions, [], [])
+        rows = scan.read(self._database, self._what, kind, self._known, which, **values)
+        # Records that are only read, for the communities, stay what they are.
+        plan = self._what.plan if kind in self._what.kinds else None
+        decided: list[Decision] = []
+        instants: list[datetime | None] = []
         for row in rows:
+            instant = None
             if isinstance(row, RecordRow):
-                decisions.append(self._decide_record(row, page))
+                decision, instant = decide_record(row, self._earliest, self._now)
             else:
-                decisions.append(decide_community(row, self._oldest))
-        return page._replace(decisions=sift(self._what, kind, decisions, updated))
+                decision = decide_community(row, self._oldest)
+            if plan is not None and (line := plan.lines.get(row.id)):
+                decision = carry_out(plan, line, row, decision)
+            decided.append(decision)
+            instants.append(instant)
+        decisions = sift(self._what, kind, decided, updated)
+        page = Page(rows[-1].id if rows else None, decisions, [], [])
+        for row, decision, instant in zip(rows, decisions, instants, strict=True):
+            if isinstance(row, RecordRow):
+                self._add_groups(page, row, decision, instant)
+        return page
 
-    def _decide_record(self, row: RecordRow, page: Page) -> Decision:
-        """Decide a record, and add to the page what else follows from it."""
-        decision, instant = decide_record(row, self._earliest, self._now)
-        if row.date_type is not None:
-            groups, problems = read_groups(row)
-            page.group_problems.extend(problems)
-            if instant is not None:
-                page.dated.append((row, instant, groups))
-        return decision
-
-
-def check_names(database: Database, what: What) -> None:
-    """Refuse names to leave alone, or to change only, that are no row.
-
-    Args:
-        database: A connection, in a transaction.
-        what: What is asked for.
-
-    Raises:
-        RefusedError: Some name is neither a PID, a slug nor a UUID.
-    """
-    names = [*what.exclude, *(what.only or ())]
-    if not names:
-        return
-    unknown = set(names)
-    for kind in DATED:
-        known = database.execute_on(kind, SELECT_NAMED, names=names)
-        unknown.difference_update(known.scalars())
-    if unknown:
-        shown = ", ".join(escape(name, 60) for name in sorted(unknown)[:10])
-        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-        raise RefusedError(
-            f"Names that are no record and no community: {shown}{more}.",
-            "correct them and try again.",
-        )
+    def _add_groups(
+        self, page: Page, row: RecordRow, decision: Decision, instant: datetime | None
+    ) -> None:
+        """Add to a page what a record means for the communities of its groups."""
+        groups, problems = read_groups(row)
+        page.group_problems.extend(problems)
+        if isinstance(decision, Change) and decision.decided:
+            instant = decision.new_created
+        if instant is None:
+            return
+        if row.decided or isinstance(decision, Change) and decision.decided:
+            row = row._replace(date_text=iso(instant))
+        page.dated.append((row, instant, groups))

@@ -8,11 +8,19 @@ from uuid import UUID
 
 from ..config import How, What
 from ..database import Database
-from ..kinds import COMMUNITY, RECORD, Kind
+from ..kinds import COMMUNITY, DATED, RECORD, Kind
 from ..ledger.statistics import Progress
+from ..report.lines import result_line
 from ..report.reporter import Reporter
-from ..report.summary import Summary, result_line
-from .decisions import Decisions, Page, check_names
+from ..report.summary import Summary
+from ..report.views import PlanView, Suspicions
+from ..rules.values import Change
+from ..text import CARRY_OUT, SAVE_PLAN, UPGRADE, escape
+from .decisions import Decisions, Page
+from .names import check_names
+from .save import Writer
+
+SELECT_LABEL = "SELECT {label} FROM {table} AS t WHERE t.id = CAST(:id AS uuid)"
 
 SAMPLE_ROWS = 5
 """Changes of each kind that are shown."""
@@ -29,10 +37,11 @@ def look(
     reporter: Reporter,
     count_documents: Count,
     problems_kept: int,
+    writer: Writer | None,
 ) -> Summary:
     """Decide about every row, and keep what a person wants to know of it.
 
-    Memory grows by 16 bytes for each row that would change, and by some 150 at the
+    Memory grows by 24 bytes for each row that would change, and by some 150 at the
     end, for the documents to be counted exactly.
 
     Args:
@@ -42,24 +51,33 @@ def look(
         reporter: Is told how it goes.
         count_documents: Counts the documents to reindex.
         problems_kept: The most problems to keep.
+        writer: Where all changes are written, and perhaps the problems.
 
     Returns:
         What would be done.
     """
     database.transaction(check_names, database, what)
-    began = time.monotonic()
+    began, suspicions = time.monotonic(), Suspicions()
     summary = Summary(None, "apply", "dry run", sample={k.name: [] for k in what.kinds})
+    summary.plan = PlanView.of(what.plan) if what.plan else None
+    summary.to_do = _to_do(what, how)
     decisions = Decisions(database, what)
     decisions.read_oldest(how.batch_size)
     ids = {RECORD: bytearray(), COMMUNITY: bytearray()}
     for kind in what.kinds:
         reporter.line(f"[DRY RUN] Updating {kind} created dates...")
         progress = Progress(kind.plural, decisions.count(kind))
-        reporter.line(f"Found {progress.total} {kind.plural} with a legacy field")
+        reporter.line(
+            f"Found {progress.total} {kind.plural} with a legacy field or a decision"
+        )
         with reporter.phase(progress):
             for page in decisions.pages(kind, how.batch_size):
-                _keep(page, kind, summary, problems_kept)
-                ids[kind].extend(b"".join(UUID(c.id).bytes for c in page.changes))
+                changing = _keep(page, kind, summary, problems_kept)
+                ids[kind].extend(b"".join(UUID(c.id).bytes for c in changing))
+                suspicions.add(kind, changing)
+                if writer is not None:
+                    problems = page.problems if writer.has_problems else ()
+                    writer.write(database, kind, [*page.changes, *problems])
                 reporter.decisions(kind, page.decisions)
                 reporter.batch(progress, how.batch_size)
                 progress = progress.after(len(page.decisions))
@@ -69,14 +87,66 @@ def look(
     summary.documents = database.transaction(
         count_documents, database, ids[RECORD], ids[COMMUNITY]
     )
+    many = [
+        (instant, count, _name(database, ids[RECORD], number))
+        for instant, count, number in suspicions.many()
+    ]
+    summary.suspicious = suspicions.lines(many)
     return summary
 
 
-def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> None:
-    """Count a page, and keep the first problems and some changes of a kind."""
+def _name(database: Database, ids: bytearray, number: int) -> str:
+    """Name one of some records, whose UUIDs come as 16 bytes each."""
+    id = str(UUID(bytes=bytes(ids[16 * number : 16 * number + 16])))
+    read = database.execute_on
+    label = database.transaction(read, RECORD, SELECT_LABEL, id=id).scalar()
+    return f"record {escape(label or id)}"
+
+
+def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> list[Change]:
+    """Count a page, and keep the first problems and some changes of a kind.
+
+    Returns:
+        The changes to another date.
+    """
+    if summary.plan:
+        summary.plan.add(kind, page.decisions)
     summary.statistics = summary.statistics.plus(
         kind, page.decisions, page.group_problems
     )
     summary.problems += page.problems[: max(problems_kept - len(summary.problems), 0)]
+    changing = [change for change in page.changes if not change.is_kept]
     shown = summary.sample[kind.name]
-    shown += page.changes[: SAMPLE_ROWS - len(shown)]
+    shown += changing[: SAMPLE_ROWS - len(shown)]
+    return changing
+
+
+def _to_do(what: What, how: How) -> tuple[str, ...]:
+    """Say how to do what was looked at; Alembic knows of no plan."""
+    again = "the same command without --dry-run."
+    if what.plan or what.kinds != DATED:
+        return (f"  {again}",)
+    if how.on_upgrade == "wait":
+        return (f"  {SAVE_PLAN}", f"  {CARRY_OUT}")
+    return (f"  {UPGRADE}", f"or, when that was done before, {again}")
+
+
+def compare(database: Database, what: What, how: How) -> PlanView | None:
+    """Tell what a plan makes of the rows, and nothing else of what would be done.
+
+    Args:
+        database: A connection that is only read.
+        what: What the update is to do.
+        how: How many rows are read at a time.
+
+    Returns:
+        That; none without a plan.
+    """
+    if what.plan is None:
+        return None
+    view, decisions = PlanView.of(what.plan), Decisions(database, what)
+    decisions.read_oldest(how.batch_size)
+    for kind in what.kinds:
+        for page in decisions.pages(kind, how.batch_size):
+            view.add(kind, page.decisions)
+    return view

@@ -1,12 +1,18 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Reads the rows that have a legacy field, in keyset pages, as frozen values."""
+"""Reads the rows that may get a date, in keyset pages, as frozen values.
 
+Those are all with the legacy field, and those for which a decision stands.
+"""
+
+from datetime import datetime
 from typing import Any
 
 from ..config import What
 from ..database import Database
 from ..kinds import COMMUNITY, RECORD, Kind
+from ..ledger import standing
+from ..ledger.standing import Known
 from ..rules.values import CommunityRow, RecordRow
 from ..text import escape
 
@@ -16,23 +22,32 @@ LABEL_LIMIT = 255
 """Characters that are kept of a PID or a slug."""
 
 
-def _has_field(fields: str) -> str:
-    """Give the condition that custom fields have the legacy field, or are no object."""
-    return f"({fields} ? :field OR jsonb_typeof({fields}) NOT IN ('object', 'null'))"
+def is_scanned(fields: str, kind: Kind, known: Known) -> str:
+    """Give the condition for the rows that may get a date.
+
+    Args:
+        fields: SQL for the custom fields of a row.
+        kind: Records or communities.
+        known: What the ledger has to say.
+
+    Returns:
+        SQL: they have the legacy field, or are no object, or a decision stands.
+    """
+    has_field = f"{fields} ? :field OR jsonb_typeof({fields}) NOT IN ('object', 'null')"
+    return f"({has_field}{f' OR {standing.IS_DECIDED[kind]}' * known.has_decisions})"
 
 
 # A document is stored out of line: `#> '{}'`, the whole of it, fetches and decompresses
 # it once for each row, and `OFFSET 0` keeps the planner from repeating that for each
 # place that uses it.
-_FROM_WITH_FIELD = """
+_FROM = """
 FROM {table} AS t
 CROSS JOIN LATERAL (SELECT t.json #> '{{}}' AS json OFFSET 0) AS d
 CROSS JOIN LATERAL (SELECT d.json->'custom_fields' AS v OFFSET 0) AS f
-WHERE """ + _has_field("f.v")
+WHERE """
 # Without `OFFSET 0` parallel workers can count: half the time.
-COUNT_WITH_FIELD = "SELECT count(*) FROM {table} AS t WHERE " + _has_field(
-    "(t.json->'custom_fields')"
-)
+CUSTOM_FIELDS = "(t.json->'custom_fields')"
+COUNT_ROWS = "SELECT count(*) FROM {table} AS t WHERE "
 
 _COMMON_COLUMNS = """
 SELECT t.id::text, coalesce(nullif(left(%s, 255), ''), t.id::text), {created},
@@ -55,48 +70,71 @@ _RECORD_COLUMNS = """
             left(e->>'group_identifier', 501)])
         FROM jsonb_array_elements(f.v->:groups_field) AS e) END
 """
-SELECT_WITH_FIELD = {
-    RECORD: _COMMON_COLUMNS % "d.json->>'id'" + _RECORD_COLUMNS + _FROM_WITH_FIELD,
-    COMMUNITY: _COMMON_COLUMNS % "t.slug" + _FROM_WITH_FIELD,
+SELECT_ROWS = {
+    RECORD: _COMMON_COLUMNS % "d.json->>'id'" + _RECORD_COLUMNS + _FROM,
+    COMMUNITY: _COMMON_COLUMNS % "t.slug" + _FROM,
 }
 """In the order of `RecordRow` and `CommunityRow`."""
 
 # Keyset pages: each is a short query of its own on the primary key.
 NEXT_PAGE = (
-    " AND (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid))"
+    "{scanned} AND (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid))"
     " ORDER BY t.id LIMIT :limit"
 )
-BY_IDS = " AND t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
+_BY_IDS = "t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
+BY_IDS = "{scanned} AND " + _BY_IDS
+# Those that only a plan names, except one that `NEXT_PAGE` finds by now.
+UNSCANNED_BY_IDS = "NOT coalesce({scanned}, false) AND " + _BY_IDS
+ANY_BY_IDS = _BY_IDS
 
 
-def count(database: Database, what: What, kind: Kind) -> int:
-    """Count the rows of a kind that have the legacy field of that kind."""
-    field = _fields(what, kind)["field"]
-    return database.execute_on(kind, COUNT_WITH_FIELD, field=field).scalar_one()
+def count(database: Database, what: What, kind: Kind, known: Known) -> int:
+    """Count the rows of a kind that may get a date, except those only a plan names."""
+    query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, kind, known)
+    field = fields_of(what, kind)["field"]
+    return database.execute_on(kind, query, field=field).scalar_one()
 
 
 def read(
-    database: Database, what: What, kind: Kind, which: str, **values: Any
+    database: Database, what: What, kind: Kind, known: Known, which: str, **values: Any
 ) -> list[Row]:
-    """Read some of the rows that have the legacy field, in the present transaction.
+    """Read some of the rows that may get a date, in the present transaction.
 
     Args:
         database: A connection.
         what: Has the names of the fields.
         kind: Records or communities.
-        which: `NEXT_PAGE` or `BY_IDS`.
+        known: What the ledger has to say.
+        which: `NEXT_PAGE`, `BY_IDS`, `UNSCANNED_BY_IDS` or `ANY_BY_IDS`.
         **values: The parameters of that.
 
     Returns:
-        The rows by ascending primary key.
+        The rows by ascending primary key, with what the ledger says of each.
     """
-    query = SELECT_WITH_FIELD[kind] + which
-    rows = database.execute_on(kind, query, **_fields(what, kind), **values)
+    which = which.replace("{scanned}", is_scanned("f.v", kind, known))
+    query = SELECT_ROWS[kind] + which
+    found = database.execute_on(kind, query, **fields_of(what, kind), **values)
     make: Any = RecordRow if kind is RECORD else CommunityRow
-    return [make(id, escape(label, LABEL_LIMIT), *rest) for id, label, *rest in rows]
+    rows = [make(id, escape(label, LABEL_LIMIT), *rest) for id, label, *rest in found]
+    ids = [row.id for row in rows]
+    if known.has_decisions:
+        decided = standing.decisions(database, kind, ids)
+        rows = [row._replace(decided=decided.get(row.id)) for row in rows]
+    if known.has_ledger and kind is COMMUNITY:
+        originals = standing.originals(database, ids)
+        rows = [_with_original(row, *originals.get(row.id, ())) for row in rows]
+    return rows
 
 
-def _fields(what: What, kind: Kind) -> dict[str, str]:
+def _with_original(
+    row: CommunityRow, old: datetime | None = None, new: datetime | None = None
+) -> CommunityRow:
+    """Add what a community was, if it still is what we made it."""
+    return row._replace(original=old) if new and new == row.created else row
+
+
+def fields_of(what: What, kind: Kind) -> dict[str, str]:
+    """Give the parameters that name the custom fields of a kind."""
     if kind is COMMUNITY:
         return {"field": what.community_group_field}
     return {"field": what.record_date_field, "groups_field": what.record_groups_field}

@@ -12,7 +12,7 @@ from ..kinds import Kind
 from ..ledger import entries, problems, runs
 from ..ledger.runs import Run
 from ..options import What
-from ..report.summary import result_line
+from ..report.lines import result_line
 from ..rules.values import Change, Problem, Skip
 from .decisions import Decisions, Page
 from .work import Work
@@ -43,7 +43,7 @@ class Upgrade:
         work, reporter = self._work, self._work.reporter
         reporter.line(f"Updating {kind} created dates...")
         total = self._decisions.count(kind)
-        reporter.line(f"Found {total} {kind.plural} with a legacy field")
+        reporter.line(f"Found {total} {kind.plural} with a legacy field or a decision")
         self._already[kind] = self._database.transaction(
             runs.changed_by_task, self._database, work.run, kind.name
         )

@@ -23,8 +23,9 @@ from ..ledger import pending, runs
 from ..ledger.runs import Run
 from ..ledger.standing import Selection, ids_of_run
 from ..ledger.statistics import Statistics
-from ..migration.decisions import Page, check_names
+from ..migration.decisions import Page
 from ..migration.downgrade import Downgrade
+from ..migration.names import check_names
 from ..migration.run import said, working
 from ..migration.upgrade import Upgrade
 from ..migration.work import Work

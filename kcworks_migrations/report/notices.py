@@ -25,8 +25,9 @@ from urllib3.util import Retry
 
 from ..config import Notices, notices_from
 from ..text import as_json, counted, escape
+from .lines import index_lines, problem_lines, summary_lines
 from .reporter import Reporter
-from .summary import Summary, index_lines, problem_lines, summary_lines
+from .summary import Summary
 
 run_ended = signal("kcworks-created-dates-run-ended")
 """Sent with the application as the sender and `summary`, a `summary.Summary`."""

@@ -19,7 +19,8 @@ from ..ledger.entries import Restoration
 from ..ledger.statistics import Progress
 from ..rules.values import REASONS, Change, Decision, NoRecords, Problem
 from ..text import as_json, echo, is_terminal, logger, show, unfailing
-from .summary import Summary, last_line, quoted, summary_lines, unfinished_lines
+from .lines import last_line, quoted, summary_lines, unfinished_lines
+from .summary import Summary
 
 LINE_SECONDS = 5
 """How often a line tells the progress where there is no terminal."""
@@ -140,14 +141,17 @@ class Reporter:
                 self._detail(message, logging.WARNING)
             elif not has_details:
                 continue
+            elif isinstance(d, Change) and d.is_kept:
+                self._detail(f"Kept {kind} {d.label} at {show(d.new_created)}")
             elif isinstance(d, Change):
                 if d.group_id:
                     day = d.new_created.date()
                     found = f"Found oldest record for group {d.group_id}: {day}"
                     self._detail(found)
+                computed = f", computed: {show(d.computed)}" if d.decided else ""
                 self._detail(
                     f"{verb} {kind} {d.label} from {show(d.old_created)}"
-                    f" to {show(d.new_created)}"
+                    f" to {show(d.new_created)}{computed}"
                 )
             else:
                 self._detail(f"Skipped {kind} {d.label} ({d.reason})")

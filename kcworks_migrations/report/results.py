@@ -8,7 +8,8 @@ from typing import Any
 
 from ..kinds import COMMUNITY, Kind
 from ..rules.values import REASONS, Problem
-from .summary import Summary, quoted
+from .lines import quoted
+from .summary import Summary
 
 ERRORS_LISTED = 10_000
 """Errors that a result lists; the others are counted in ``errors_not_listed``. The

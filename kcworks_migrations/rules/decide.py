@@ -8,8 +8,11 @@ from datetime import datetime
 from ..text import VALUE_LIMIT, escape
 from .dates import LegacyDateError, floor_to_day, parse_legacy_date
 from .values import (
+    AS_DECIDED,
+    NOT_IN_RULES,
     Change,
     CommunityRow,
+    Decided,
     Decision,
     NoRecords,
     Oldest,
@@ -39,11 +42,25 @@ def read_date(
     if type != "string":
         raise LegacyDateError("not_a_string")
     instant = parse_legacy_date(text or "")
+    check_range(instant, earliest, now)
+    return instant
+
+
+def check_range(instant: datetime, earliest: datetime, now: datetime) -> None:
+    """Refuse a date that no record can have.
+
+    Args:
+        instant: The date, aware.
+        earliest: The first instant that is accepted, aware.
+        now: The present, aware.
+
+    Raises:
+        LegacyDateError: It is before the one or after the other.
+    """
     if instant > now:
         raise LegacyDateError("in_future")
     if instant < earliest:
         raise LegacyDateError("too_early")
-    return instant
 
 
 def decide_record(
@@ -59,9 +76,10 @@ def decide_record(
     Returns:
         The decision, and the valid legacy date of the record if it has one.
     """
+    if row.decided is not None:
+        return _decided(row, "record", row.decided), row.decided.created
     if row.date_type is None:
-        problem = "custom_fields_not_an_object"
-        return _problem(row, "record", problem, row.fields_text), None
+        return _without_field(row, "record"), None
     try:
         instant = read_date(row.date_type, row.date_text, earliest, now)
     except LegacyDateError as error:
@@ -76,9 +94,38 @@ def decide_record(
         row.created,
         instant,
         row.date_text or "",
-        is_later_version=(row.version_index or 1) > 1,
+        is_later_version=is_later_version(row),
     )
     return change, instant
+
+
+def _decided(row: RecordRow | CommunityRow, kind: str, decided: Decided) -> Decision:
+    """Let a decision that stands be the date of a row, whatever the rules say."""
+    if row.created is None:
+        return _problem(row, kind, "current_created_unreadable")
+    if row.created == decided.created:
+        return Skip(row.id, row.label, AS_DECIDED)
+    return Change(
+        row.id,
+        row.label,
+        row.created,
+        decided.created,
+        decided.text,
+        is_later_version=is_later_version(row),
+        decided=decided,
+    )
+
+
+def _without_field(row: RecordRow | CommunityRow, kind: str) -> Decision:
+    """Decide a row that has no legacy field, or no custom fields to have it in."""
+    if row.fields_type in (None, "object", "null"):
+        return Skip(row.id, row.label, NOT_IN_RULES)
+    return _problem(row, kind, "custom_fields_not_an_object", row.fields_text)
+
+
+def is_later_version(row: RecordRow | CommunityRow) -> bool:
+    """Tell whether a row is a version of a record behind its first one."""
+    return isinstance(row, RecordRow) and (row.version_index or 1) > 1
 
 
 def read_groups(row: RecordRow) -> tuple[set[str], list[Problem]]:
@@ -152,11 +199,13 @@ def decide_community(row: CommunityRow, oldest: dict[str, Oldest]) -> Decision:
         oldest: The oldest record by group identifier.
 
     Returns:
-        The decision: a change only to an earlier day than the present ``created``.
+        The decision: a change only to an earlier day than the ``created`` that nobody
+        has computed. So it follows the records' dates when these are corrected.
     """
+    if row.decided is not None:
+        return _decided(row, "community", row.decided)
     if row.group_type is None:
-        problem = "custom_fields_not_an_object"
-        return _problem(row, "community", problem, row.fields_text)
+        return _without_field(row, "community")
     if row.group_type != "string":
         return _problem(row, "community", "not_a_string", row.group_text)
     text = row.group_text or ""
@@ -170,11 +219,12 @@ def decide_community(row: CommunityRow, oldest: dict[str, Oldest]) -> Decision:
     if row.created is None:
         reason = "current_created_unreadable"
         return Problem(row.id, row.label, "community", reason, None, group_id)
-    new_created = floor_to_day(found.instant)
+    original, day = row.original or row.created, floor_to_day(found.instant)
+    new_created = min(day, original)
     if new_created == row.created:
+        if original < day:
+            return Skip(row.id, row.label, "older than its oldest record")
         return Skip(row.id, row.label)
-    if new_created > row.created:
-        return Skip(row.id, row.label, "older than its oldest record")
     return Change(
         row.id,
         row.label,

@@ -24,11 +24,37 @@ REASONS = {
     "group_identifier_empty": "the identifier of a group is empty",
     "value_too_long": "longer than 500 characters",
     "current_created_unreadable": "the present created is outside the years 1 to 9999",
+    "moved": "no longer what the plan says it was",
     "locked": "locked by another session at every attempt",
     "changed_since": "changed by somebody since",
     "index_refused": "refused by the search index",
 }
 """Every reason of a problem, and what it says to a person."""
+
+
+NOT_IN_RULES = "no legacy field"
+"""Why a row is skipped that only a plan can name."""
+
+AS_DECIDED = "as decided in a plan"
+"""Why a row is skipped whose decision is carried out."""
+
+NOT_IN_PLAN = "not in the plan"
+"""Why a change is skipped that the plan lacks."""
+
+LATER_VERSION = "later version"
+"""Why a change is skipped where `LATER_VERSIONS` says keep."""
+
+
+class Decided(NamedTuple):
+    """A curator's decision: the row's true date, until it is rolled back."""
+
+    created: datetime
+    """Aware, in UTC."""
+    text: str
+    """The cell of the plan."""
+    file: str
+    sha256: str
+    note: str | None
 
 
 class RecordRow(NamedTuple):
@@ -52,6 +78,8 @@ class RecordRow(NamedTuple):
     """None for a list, which is what groups should be."""
     group_entries: Sequence[Sequence[str | None]] | None
     """Type and text of each entry in the list, type and text of its identifier."""
+    decided: Decided | None = None
+    """The decision that stands."""
 
 
 class CommunityRow(NamedTuple):
@@ -64,10 +92,13 @@ class CommunityRow(NamedTuple):
     fields_text: str | None
     group_type: str | None
     group_text: str | None
+    decided: Decided | None = None
+    original: datetime | None = None
+    """What `created` was before this package changed it to what it is."""
 
 
 class Change(NamedTuple):
-    """`created` of the row is to become another instant."""
+    """`created` of the row is to become another instant, or a decision to stand."""
 
     id: str
     label: str
@@ -79,6 +110,15 @@ class Change(NamedTuple):
     group_id: str | None = None
     """Of a community."""
     is_later_version: bool = False
+    decided: Decided | None = None
+    """The curator's decision that it carries out; none where the rules say so."""
+    computed: datetime | None = None
+    """What the rules give, where a decision says otherwise."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether the row stays at its present date, as decided."""
+        return self.decided is not None and self.old_created == self.new_created
 
 
 class Skip(NamedTuple):

@@ -37,6 +37,15 @@ def filled(instance):
     return instance
 
 
+@pytest.fixture(params=faults.TYPES)
+def column_type(request, instance):
+    """The type of `created`: either may be found, whatever the line."""
+    found = faults.column_type_of_created(instance)
+    faults.retype(instance, request.param)
+    yield request.param
+    faults.retype(instance, found)
+
+
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Come back to what is locked at once, so that giving up takes no time."""

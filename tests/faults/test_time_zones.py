@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.util import CommandError
 from sqlalchemy import text
+from support.faults import TYPES, column_type_of_created, retype
 from support.instance import utc
 from support.synthetic import IMPORTED
 
@@ -36,7 +37,6 @@ ZONES = (
     "Pacific/Chatham",  # 12:45 ahead
     "UTC",
 )
-TYPES = ("timestamp", "timestamptz")
 REVISIONS_OF_TYPES = ("912251a56a49", "c3feb26c7041")
 """Of rdm-records and communities, from InvenioRDM 14 on."""
 
@@ -45,15 +45,6 @@ REVISIONS_OF_TYPES = ("912251a56a49", "c3feb26c7041")
 def no_date_is_too_early(app, monkeypatch):
     setting = "KCWORKS_CREATED_DATES_EARLIEST_DATE"
     monkeypatch.setitem(app.config, setting, date(1, 1, 1))
-
-
-@pytest.fixture(params=TYPES)
-def column_type(request, instance):
-    """The type of `created`: either may be found, whatever the line."""
-    found = column_type_of_created(instance)
-    retype(instance, request.param)
-    yield request.param
-    retype(instance, found)
 
 
 @contextmanager
@@ -171,16 +162,3 @@ def test_revert_after_the_instances_own_revisions(instance, change_type):
             assert instance.created(record) == utc(CASES[value]), value
         instance.downgrade()
         assert instance.all_created() == before
-
-
-def column_type_of_created(instance) -> str:
-    return instance.scalar(
-        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'created'"
-        " AND attrelid = 'rdm_records_metadata'::regclass"
-    )
-
-
-def retype(instance, column_type: str) -> None:
-    """Change the column's type as the application's own revision does, in UTC."""
-    for table in ("rdm_records_metadata", "communities_metadata"):
-        instance.execute(f"ALTER TABLE {table} ALTER created TYPE {column_type}")

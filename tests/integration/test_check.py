@@ -16,7 +16,7 @@ from invenio_search.utils import prefix_index
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from support.faults import NOWHERE, broker_at, other_connection, search_at
-from support.instance import INDEXERS
+from support.instance import INDEXERS, OURS
 from support.worker import Worker, wait_until
 
 from kcworks_migrations.checks import check, rows, services
@@ -241,13 +241,13 @@ def test_read_only_database_is_a_stop(look, instance):
 
 @pytest.fixture
 def role(instance):
-    """A role that may only read records, with a time limit; its engine."""
+    """A role that may only read records and the ledger, in limited time; its engine."""
     name = "check_" + instance.scalar("SELECT current_database()")
     drop = f'DROP OWNED BY "{name}"; DROP ROLE "{name}"'
     create = (
         f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'only-for-tests';"
         f"ALTER ROLE \"{name}\" SET statement_timeout = '30s';"
-        f'GRANT SELECT ON rdm_records_metadata TO "{name}"'
+        f'GRANT SELECT ON rdm_records_metadata, {OURS}backup TO "{name}"'
     )
     with statements(instance, create, drop):
         url = instance.engine.url.set(username=name, password="only-for-tests")

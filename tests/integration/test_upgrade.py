@@ -120,10 +120,11 @@ def test_apply_filters_records_by_day_but_counts_all_for_communities(instance):
 def test_apply_counts_later_versions_and_can_leave_them(instance):
     first = instance.record(LEGACY, index=1)
     later = instance.record(LEGACY, index=2)
-    summary = instance.upgrade(first_versions_only=True)
+    summary = instance.upgrade(later_versions="keep")
     assert instance.created(first) == utc("2016-02-29T13:11:39")
     assert instance.created(later) == utc(IMPORTED)
     assert summary.statistics.records.skipped == 1
+    assert summary.statistics.records.later_versions_kept == 1
     summary = instance.upgrade()
     assert instance.created(later) == utc("2016-02-29T13:11:39")
     assert summary.statistics.records.later_versions == 1

@@ -125,3 +125,36 @@ def test_update_through_invenio_asks_and_refuses(instance, forked):
     done = invenio(*command, "--yes")
     assert done.returncode == 0, done.stderr
     assert instance.created(record) == utc("2016-02-29T13:11:39")
+
+
+def test_upgrade_that_waits_for_an_approved_plan(instance, forked, tmp_path):
+    record = instance.record("2016-02-29T13:11:39Z")
+    other = instance.record("2017-03-04T05:06:07Z")
+    before = instance.checksums(without_created=False)
+    status, output = forked("alembic", "downgrade", "kcworks_migrations@base")
+    assert status == 0, output
+
+    wait = {"INVENIO_KCWORKS_CREATED_DATES_ON_UPGRADE": "wait"}
+    up = invenio("alembic", "upgrade", **wait)
+    assert up.returncode == 0, up.stderr
+    assert "no date was changed" in up.stderr
+    assert "kcworks-created-dates update --plan plan.csv" in up.stderr
+    assert instance.created(record) == utc(IMPORTED)
+    assert not instance.execute("SELECT 1 FROM kcworks_created_dates_run")
+
+    path = tmp_path / "plan.csv"
+    path.write_text(f"id,new\n{record},2015-01-01\n")
+    done = invenio(
+        "kcworks-created-dates", "update", "--yes", "--plan", str(path), **wait
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the file's own, not computed: 1" in done.stderr
+    assert instance.created(record) == utc("2015-01-01")
+    assert instance.created(other) == utc(IMPORTED)
+
+    down = invenio("alembic", "downgrade", "a94c06be7d15", **wait)
+    assert down.returncode == 0, down.stderr
+    assert instance.checksums(without_created=False) == before
+    status, output = forked("alembic", "upgrade", "kcworks_migrations@head")
+    assert status == 0, output
+    assert instance.created(record) == utc("2016-02-29T13:11:39")

@@ -30,6 +30,9 @@ PATIENCE_SECONDS = 300
 
 KINDS_COUNTED = ("records", "communities", "groups")
 
+TYPES = ("timestamp", "timestamptz")
+"""What the type of `created` may be."""
+
 
 class Point(NamedTuple):
     """An instant of a run.
@@ -436,3 +439,17 @@ def search_at(app, host: str):
     finally:
         app.config["SEARCH_CLIENT_CONFIG"] = settings
         app.extensions["invenio-search"]._client = None
+
+
+def column_type_of_created(instance) -> str:
+    """Give the type of the column, which is another on 14."""
+    return instance.scalar(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'created'"
+        " AND attrelid = 'rdm_records_metadata'::regclass"
+    )
+
+
+def retype(instance, column_type: str) -> None:
+    """Change the column's type as the application's own revision does, in UTC."""
+    for table in ("rdm_records_metadata", "communities_metadata"):
+        instance.execute(f"ALTER TABLE {table} ALTER created TYPE {column_type}")

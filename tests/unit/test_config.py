@@ -22,6 +22,7 @@ from kcworks_migrations.config import (
 from kcworks_migrations.errors import RefusedError
 from kcworks_migrations.ext import KCWorksMigrations
 from kcworks_migrations.kinds import COMMUNITY, RECORD
+from kcworks_migrations.values import Plan
 
 FIELD_NAMES = ("RECORD_DATE_FIELD", "RECORD_GROUPS_FIELD", "COMMUNITY_GROUP_FIELD")
 WHOLE_NUMBERS = {
@@ -34,12 +35,15 @@ WHOLE_NUMBERS = {
 }
 DAYS = ("EARLIEST_DATE",)
 FLAGS = (
-    "FIRST_VERSIONS_ONLY",
     "HEALTH_GATES_DATABASE",
     "SETTLE_FROM_BEAT",
     "VERBOSE",
 )
-WORDS = {"INDEXING": ("created-only", "full")}
+WORDS = {
+    "INDEXING": ("created-only", "full"),
+    "LATER_VERSIONS": ("change", "keep"),
+    "ON_UPGRADE": ("apply", "wait"),
+}
 NOTICES = (
     "NOTICE_WHEN",
     "NOTICE_RECIPIENTS",
@@ -223,7 +227,8 @@ def test_init_app_sets_defaults_and_keeps_what_the_instance_has():
         {"kinds": (RECORD,)},
         {"start_date": date(2024, 5, 1)},
         {"end_date": date(2024, 5, 1)},
-        {"first_versions_only": True},
+        {"later_versions": "keep"},
+        {"plan": Plan("plan.csv", "0" * 64, {})},
         {"earliest_date": date(1990, 1, 1)},
         {"limit": 1},
         {"exclude": frozenset({"a"})},
@@ -248,7 +253,7 @@ def test_kept_is_what_json_takes():
         "earliest_date": "1980-01-01",
         "kinds": ["record", "community"],
         "start_date": "2024-05-01",
-        "first_versions_only": False,
+        "later_versions": "change",
         "limit": 7,
     }
 

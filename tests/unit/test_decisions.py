@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The filter: which changes are made, and why the others are not."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from kcworks_migrations.config import What
 from kcworks_migrations.kinds import COMMUNITY, RECORD
 from kcworks_migrations.migration.decisions import sift
-from kcworks_migrations.rules.values import Change, NoRecords, Problem, Skip
+from kcworks_migrations.rules.values import Change, Decided, NoRecords, Problem, Skip
+from kcworks_migrations.values import Line, Plan
 
 IMPORTED = datetime(2024, 5, 1, 12, tzinfo=UTC)
 CHANGE = Change("uuid", "abcde-12345", IMPORTED, IMPORTED, "2016-02-29T13:11:39Z")
+DECIDED = Decided(IMPORTED, "keep", "plan.csv", "0" * 64, None)
 NOT_ASKED = "created outside the days asked for"
 
 
@@ -68,12 +71,30 @@ def test_names_to_leave_alone_and_to_change_only(name):
     assert reason(What(only=frozenset())) == "not asked for"
 
 
-def test_first_versions_only():
+def test_later_versions():
     later = CHANGE._replace(is_later_version=True)
+    keep = What(later_versions="keep")
 
-    assert reason(What(first_versions_only=True), later) == "later version"
-    assert reason(What(first_versions_only=True)) is None
+    assert reason(keep, later) == "later version"
+    assert reason(keep) is None
     assert reason(What(), later) is None
+
+
+def test_later_version_that_a_curator_has_decided():
+    later = CHANGE._replace(is_later_version=True)
+    keep = What(later_versions="keep")
+    line = Line(2, None, None, "keep", None)
+
+    assert reason(replace(keep, plan=Plan("f", "0", {"uuid": line})), later) is None
+    assert reason(keep, later._replace(decided=DECIDED)) is None
+
+
+def test_plan_keeps_others_out():
+    line = Line(2, None, None, "keep", None)
+
+    assert reason(What(plan=Plan("f", "0", {"uuid": line}))) is None
+    assert reason(What(plan=Plan("f", "0", {"other": line}))) == "not in the plan"
+    assert reason(What(plan=Plan("f", "0", {}))) == "not in the plan"
 
 
 def test_limit_counts_what_was_changed_before():
@@ -83,6 +104,16 @@ def test_limit_counts_what_was_changed_before():
 
     assert made[:2] == changes[:2]
     assert [d.reason for d in made[2:]] == ["beyond the limit"] * 2
+
+
+def test_limit_does_not_count_what_is_kept():
+    kept = CHANGE._replace(new_created=CHANGE.old_created, decided=DECIDED)
+
+    assert sift(What(limit=1), RECORD, [kept, CHANGE, kept], updated=0) == [
+        kept,
+        CHANGE,
+        kept,
+    ]
 
 
 def test_limit_is_not_used_up_by_what_is_skipped():

@@ -13,15 +13,14 @@ from kcworks_migrations.ledger.history import Unfinished
 from kcworks_migrations.ledger.statistics import Progress, Statistics, Tally
 from kcworks_migrations.report import reporter as reporting
 from kcworks_migrations.report.consequences import consequences
-from kcworks_migrations.report.reporter import Reporter
-from kcworks_migrations.report.summary import (
-    PROBLEMS_SHOWN,
-    Summary,
+from kcworks_migrations.report.lines import (
     last_line,
     problem_lines,
     result_line,
     summary_lines,
 )
+from kcworks_migrations.report.reporter import Reporter
+from kcworks_migrations.report.summary import PROBLEMS_SHOWN, Summary
 from kcworks_migrations.rules.decide import (
     decide_community,
     decide_record,

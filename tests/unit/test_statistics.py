@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kcworks_migrations.kinds import COMMUNITY, RECORD
 from kcworks_migrations.ledger.statistics import Progress, Statistics, Tally
-from kcworks_migrations.rules.values import Change, NoRecords, Problem, Skip
+from kcworks_migrations.rules.values import Change, Decided, NoRecords, Problem, Skip
 
 unhurried = settings(deadline=None)
 
@@ -21,7 +21,10 @@ LATER_VERSION = CHANGE._replace(is_later_version=True)
 SKIP = Skip("id", "label")
 NO_RECORDS = NoRecords("id", "label", "1000610")
 PROBLEM = Problem("id", "label", "record", "empty", "")
-DECISIONS = [CHANGE, LATER_VERSION, SKIP, NO_RECORDS, PROBLEM]
+LATER_KEPT = Skip("id", "label", "later version")
+DECIDED = Decided(INSTANT, "keep", "plan.csv", "0" * 64, None)
+KEPT = CHANGE._replace(decided=DECIDED)
+DECISIONS = [CHANGE, LATER_VERSION, SKIP, NO_RECORDS, PROBLEM, LATER_KEPT, KEPT]
 COUNTS = st.integers(0, 10**9)
 TALLIES = st.builds(Tally, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
 
@@ -31,7 +34,7 @@ def as_counts(tally: Tally) -> dict[str, int]:
 
 
 # Numbers name the decisions, because as tuples `SKIP` equals `NO_RECORDS`.
-STEPS = st.lists(st.lists(st.integers(0, 4)), max_size=5)
+STEPS = st.lists(st.lists(st.integers(0, 6)), max_size=5)
 
 
 @unhurried
@@ -46,10 +49,12 @@ def test_plus_of_any_decisions_adds_up(steps):
         assert as_counts(tally) == {
             "total_found": len(standing),
             "updated": standing.count(0) + standing.count(1),
-            "skipped": standing.count(2),
+            "skipped": standing.count(2) + standing.count(5) + standing.count(6),
             "no_records": standing.count(3),
             "errors": standing.count(4),
             "later_versions": standing.count(1),
+            "kept": standing.count(6),
+            "later_versions_kept": standing.count(5),
         }
         assert tally.total_found == (
             tally.updated + tally.skipped + tally.no_records + tally.errors
@@ -147,6 +152,8 @@ def test_as_dict_has_the_words_of_the_design():
         "no_records": 3,
         "errors": 4,
         "later_versions": 1,
+        "kept": 0,
+        "later_versions_kept": 0,
     }
     assert set(statistics.as_dict()["communities"].values()) == {0}
 
