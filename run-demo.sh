@@ -184,6 +184,23 @@ END
 
 show() { python "$DEMO/show.py" "$FOLDER" "$1" || status=1; }
 
+# may_have_problems COMMAND...: an exit status of 1 says that some rows are problems.
+may_have_problems() { run "$@" || [ $? = 1 ]; }
+
+correct() {
+  local file=$FOLDER/problems.csv
+  printf '\n$ invenio kcworks-created-dates problems --csv > problems.csv\n'
+  invenio kcworks-created-dates problems --csv >"$file"
+  printf '\nIn a spreadsheet, the curator gives the date of one record:\n'
+  python "$DEMO/curator.py" "$file" "all bad" 2016-02-29 "from the printed catalogue"
+  printf '\n(cd to the folder of the file)\n'
+  cd "$FOLDER"
+  may_have_problems invenio kcworks-created-dates update --yes --plan problems.csv
+  printf '\nThe community of its group follows with the next update:\n'
+  may_have_problems invenio kcworks-created-dates update --yes
+  cd - >/dev/null
+}
+
 demo() {
   status=0
   title "Before: every date says when the record was imported"
@@ -193,6 +210,10 @@ demo() {
   drain_queues
   title "After: the dates are the true ones"
   show after
+  title "A curator knows a date"
+  correct
+  drain_queues
+  show corrected
   title "The downgrade"
   echo
   echo "Always with the revision to go back to: without it, Alembic would undo one of"
