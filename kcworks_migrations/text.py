@@ -24,7 +24,7 @@ COMMAND = "invenio kcworks-created-dates"
 UPGRADE = "invenio alembic upgrade kcworks_migrations@head"
 DOWNGRADE = "invenio alembic downgrade a94c06be7d15"
 
-SAVE_PLAN = f"{COMMAND} update --dry-run --save-plan plan.csv"
+SAVE_PLAN = f"{COMMAND} update --dry-run --save-plan plan.csv --with-problems"
 CARRY_OUT = f"{COMMAND} update --plan plan.csv"
 
 VALUE_LIMIT = 500

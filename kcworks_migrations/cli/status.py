@@ -40,7 +40,8 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
     rolled back.
 
     With --wait or --check the exit status is 0 when the index has settled, or is
-    about to, and 1 when it does not settle.
+    about to, and 1 when it does not settle; with --check also while OpenSearch
+    refuses documents (after that was mended, `verify --fix` looks again).
 
     \b
     Examples:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 from flask import current_app
@@ -96,7 +96,7 @@ def update(
     yes: bool,
     **given: Any,
 ) -> None:
-    """Change the dates as the upgrade does.
+    """Change the dates as the upgrade does, or as a plan says.
 
     Rows that are right already are skipped, so an update may be repeated as often as
     wanted. The tables of this package are made first if they are absent.
@@ -110,7 +110,8 @@ def update(
 
     \b
     With an approval, and dates that somebody knows:
-      invenio kcworks-created-dates update --dry-run --save-plan plan.csv
+      invenio kcworks-created-dates update --dry-run \\
+        --save-plan plan.csv --with-problems
       invenio kcworks-created-dates update --plan plan.csv
     \f
 
@@ -139,8 +140,7 @@ def update(
     prefix = "[DRY RUN] " if dry_run else ""
     reporter = Reporter(how.verbose, is_json, prefix=prefix)
     if dry_run:
-        with _new_file(saved) as file:
-            writer = Writer(file, with_problems) if file else None
+        with _new_plan(saved, with_problems) as writer:
             summary = migration.preview(db.engine, what, how, reporter, writer=writer)
     else:
         tables.make(db.engine, how.lock_timeout_seconds)
@@ -149,14 +149,14 @@ def update(
 
 
 @contextmanager
-def _new_file(path: Path | None) -> Generator[IO[bytes] | None]:
-    """Open a new file that has its name when it is complete, and never replaces one.
+def _new_plan(path: Path | None, has_problems: bool) -> Generator[Writer | None]:
+    """Open a new file, which has its name when it is complete and replaces none.
 
     What ends early leaves a file that ends in ``.part``.
 
     Raises:
-        UsageError: There is a file already, or it can't be written.
-        CreatedDatesError: The disk is full, for example.
+        UsageError: There is a file already.
+        CreatedDatesError: It can't be written.
     """
     if path is None:
         yield None
@@ -165,16 +165,14 @@ def _new_file(path: Path | None) -> Generator[IO[bytes] | None]:
         raise click.UsageError(f"{path} exists already, and may hold somebody's work.")
     part = path.with_name(f"{path.name}.part")
     try:
-        file = part.open("wb")
-    except OSError as error:
-        raise click.UsageError(f"{path} can't be written: {error.strerror}.") from error
-    try:
-        with file:
-            yield file
+        with part.open("wb") as file:
+            writer = Writer(file, has_problems)
+            yield writer
+            writer.close()
         part.rename(path)
     except OSError as error:
         fact = f"{part} could not be written: {error.strerror}. No date was changed."
-        raise CreatedDatesError(fact, "Make room, then try again.") from error
+        raise CreatedDatesError(fact, "Mend that, then try again.") from error
     echo(f"Saved the plan: {path}", err=True)
 
 

@@ -97,7 +97,7 @@ class PlanView:
             lines.append(f"  Lines with an empty new, which are skipped: {self.empty}")
         if self.lacking:
             lines.append(f"  Computed changes that the file lacks: {self.lacking}")
-            lines.append("    (`update` without a plan makes them)")
+            lines.append("    (`update` without a plan, or another plan, makes them)")
         lines.append(f"  Rows that stay as they are: {self.staying}")
         return lines
 

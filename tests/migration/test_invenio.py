@@ -16,6 +16,7 @@ from flask.cli import ScriptInfo
 from invenio_app.cli import cli
 from support.faults import Child
 from support.instance import Instance, utc
+from support.plans import IDS, PLANS, make_rows
 from support.synthetic import IMPORTED
 
 
@@ -158,3 +159,40 @@ def test_upgrade_that_waits_for_an_approved_plan(instance, forked, tmp_path):
     status, output = forked("alembic", "upgrade", "kcworks_migrations@head")
     assert status == 0, output
     assert instance.created(record) == utc("2016-02-29T13:11:39")
+
+
+def test_round_trip_of_a_plan_through_calc(instance, forked):
+    """The file is what LibreOffice Calc made of `problems --csv`, filled in."""
+    make_rows(instance)
+    before = instance.all_created()
+    ours = "kcworks-created-dates"
+    update = (ours, "update", "--plan", str(PLANS / "calc-utf-8.csv"))
+
+    up = invenio("alembic", "downgrade", "kcworks_migrations@base")
+    assert up.returncode == 0, up.stderr
+    up = invenio("alembic", "upgrade")
+    assert up.returncode == 0, up.stderr
+    assert instance.created(IDS[1]) == utc(IMPORTED)
+    listed = invenio(ours, "problems", "--csv")
+    assert f"record,{IDS[1]},1e5-7," in listed.stdout
+    assert ",invalid_format,29.2.2016," in listed.stdout
+
+    status, output = forked(*update, "--dry-run")
+    assert status == 0, output
+    assert "2016-02-29 00:00:00 UTC, computed: none" in output
+    done = invenio(*update, "--yes", "--reason", "the printed catalogue")
+    assert done.returncode == 0, done.stderr
+    assert instance.created(IDS[1]) == utc("2016-02-29")
+    status, output = forked(ours, "show", "1e5-7")
+    assert "2016-02-29 in calc-utf-8.csv" in output
+    assert "note: aus dem gedruckten Katalog, für „später“" in output
+    after = instance.all_created()
+    for again in ((*update, "--yes"), (ours, "update", "--yes")):
+        status, output = forked(*again)
+        assert (status, "Nothing had to be changed." in output) == (0, True), output
+    assert instance.all_created() == after
+
+    down = invenio("alembic", "downgrade", "a94c06be7d15")
+    assert down.returncode == 0, down.stderr
+    assert instance.all_created() == before
+    assert forked("alembic", "upgrade", "kcworks_migrations@head")[0] == 0
