@@ -232,10 +232,9 @@ class Decisions:
         """Add to a page what a record means for the communities of its groups."""
         groups, problems = read_groups(row)
         page.group_problems.extend(problems)
-        if isinstance(decision, Change) and decision.decided:
-            instant = decision.new_created
-        if instant is None:
-            return
-        if row.decided or isinstance(decision, Change) and decision.decided:
+        decided = decision.decided if isinstance(decision, Change) else row.decided
+        if decided:
+            instant = decided.created
             row = row._replace(date_text=iso(instant))
-        page.dated.append((row, instant, groups))
+        if instant is not None:
+            page.dated.append((row, instant, groups))

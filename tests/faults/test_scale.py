@@ -97,6 +97,40 @@ def test_no_statement_compares_each_row_of_a_batch_with_each_other(
     assert max(compared.values()) < 10_000, compared
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["analyzed", "unknown"])
+def test_no_page_reads_the_whole_ledger_for_decisions(instance, is_known):
+    """Of rows without the field, which a plan has dated, or others."""
+    instance.many(2000, 10)
+    instance.upgrade()
+    instance.execute(
+        "UPDATE kcworks_created_dates_backup SET source = 'plan',"
+        " source_file = 'plan.csv', source_sha256 = '' WHERE kind = 'record'"
+    )
+    instance.execute(
+        "UPDATE rdm_records_metadata SET json = json #-"
+        " '{custom_fields,hclegacy:record_creation_date}'"
+    )
+    if is_known:
+        instance.execute("ANALYZE rdm_records_metadata, kcworks_created_dates_backup")
+    plans: list[str] = []
+
+    def explain(connection, cursor, statement, parameters, context, is_many) -> None:
+        if "source = 'plan'" in statement and "LIMIT" in statement:
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(instance.engine, "before_cursor_execute", explain)
+    try:
+        summary = instance.preview(batch_size=100)
+    finally:
+        event.remove(instance.engine, "before_cursor_execute", explain)
+    assert summary.statistics.records.total_found > 1500
+    assert len(plans) > 10
+    for plan in plans:
+        assert "hashed SubPlan" not in plan
+        assert "Seq Scan on kcworks_created_dates_backup" not in plan
+
+
 def test_progress_of_a_rerun_begins_anew_and_is_right(instance):
     instance.many(3000, 10)
 
