@@ -46,8 +46,8 @@ def problems(
       invenio kcworks-created-dates problems --reason not_utc
       invenio kcworks-created-dates problems --run 3 --csv > problems.csv
     \b
-    Whoever knows the true dates writes them into the column `new` of the CSV form;
-    `update --plan problems.csv` carries them out.
+    Whoever knows true dates writes them into the column `new` of the CSV form,
+    and `update --plan problems.csv` carries them out.
     \f
 
     Raises:
