@@ -8,6 +8,8 @@ Those are all with the legacy field, and those for which a decision stands.
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import text
+
 from ..config import What
 from ..database import Database
 from ..kinds import COMMUNITY, RECORD, Kind
@@ -76,7 +78,10 @@ SELECT_ROWS = {
 }
 """In the order of `RecordRow` and `CommunityRow`."""
 
-# Keyset pages: each is a short query of its own on the primary key.
+# Keyset pages: each is a short query of its own on the primary key. While PostgreSQL
+# believes that a table is empty, as it does of one that was just filled, it would read
+# and sort all rows for each page.
+SET_SORT = text("SELECT set_config('enable_sort', :value, true)")
 NEXT_PAGE = (
     "{scanned} AND (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid))"
     " ORDER BY t.id LIMIT :limit"
@@ -113,7 +118,9 @@ def read(
     """
     which = which.replace("{scanned}", is_scanned("f.v", kind, known))
     query = SELECT_ROWS[kind] + which
+    database.execute(SET_SORT, value="off")
     found = database.execute_on(kind, query, **fields_of(what, kind), **values)
+    database.execute(SET_SORT, value="on")
     make: Any = RecordRow if kind is RECORD else CommunityRow
     rows = [make(id, escape(label, LABEL_LIMIT), *rest) for id, label, *rest in found]
     ids = [row.id for row in rows]

@@ -114,3 +114,18 @@ def test_check_of_excluded_names_is_no_pass_for_each_name(large, invoke, tmp_pat
         counts.append(read.count)
     assert counts[0] > OTHERS, "the rows read were not counted"
     assert counts[1] < 1.5 * counts[0], "read anew for each name"
+
+
+def test_pages_are_read_in_order_whatever_the_statistics_say(instance):
+    """Those of an empty table, as autovacuum makes them while rows are being written.
+
+    PostgreSQL would then read and sort all that is left, for each page.
+    """
+    instance.many(MEMBERS, 1)
+    instance.execute(
+        "UPDATE pg_class SET reltuples = 0, relpages = pg_relation_size(oid) / 8192"
+        f" WHERE oid = '{RECORDS}'::regclass"
+    )
+    with rows_read(instance) as read:
+        instance.upgrade(batch_size=500, is_queued=False)
+    assert 2 * MEMBERS <= read.count <= 2 * PASSES * MEMBERS
