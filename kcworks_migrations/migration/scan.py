@@ -8,8 +8,6 @@ Those are all with the legacy field, and those for which a decision stands.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
-
 from ..config import What
 from ..database import Database
 from ..kinds import COMMUNITY, RECORD, Kind
@@ -50,6 +48,14 @@ WHERE """
 # Without `OFFSET 0` parallel workers can count: half the time.
 CUSTOM_FIELDS = "(t.json->'custom_fields')"
 COUNT_ROWS = "SELECT count(*) FROM {table} AS t WHERE "
+# Autovacuum that looks at a table while it is being filled leaves the statistics of an
+# empty one, and until it comes again each page and each batch would be a pass over the
+# table. What PostgreSQL knows nothing of (-1) it guesses well enough.
+IS_TAKEN_FOR_SMALL = (
+    "SELECT c.reltuples BETWEEN 0 AND :count / 10 AND NOT pg_is_in_recovery()"
+    " FROM pg_class AS c WHERE c.oid = to_regclass('{table}')"
+)
+ANALYZE = "ANALYZE (SKIP_LOCKED) {table} (id, created)"
 
 _COMMON_COLUMNS = """
 SELECT t.id::text, coalesce(nullif(left(%s, 255), ''), t.id::text), {created},
@@ -78,10 +84,7 @@ SELECT_ROWS = {
 }
 """In the order of `RecordRow` and `CommunityRow`."""
 
-# Keyset pages: each is a short query of its own on the primary key. While PostgreSQL
-# believes that a table is empty, as it does of one that was just filled, it would read
-# and sort all rows for each page.
-SET_SORT = text("SELECT set_config('enable_sort', :value, true)")
+# Keyset pages: each is a short query of its own on the primary key.
 NEXT_PAGE = (
     "{scanned} AND (CAST(:after AS uuid) IS NULL OR t.id > CAST(:after AS uuid))"
     " ORDER BY t.id LIMIT :limit"
@@ -94,10 +97,17 @@ ANY_BY_IDS = _BY_IDS
 
 
 def count(database: Database, what: What, kind: Kind, known: Known) -> int:
-    """Count the rows of a kind that may get a date, except those only a plan names."""
+    """Count the rows of a kind that may get a date, except those only a plan names.
+
+    Returns:
+        How many; PostgreSQL, which plans what follows, knows that there are so many.
+    """
     query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, kind, known)
     field = fields_of(what, kind)["field"]
-    return database.execute_on(kind, query, field=field).scalar_one()
+    count = database.execute_on(kind, query, field=field).scalar_one()
+    if database.execute_on(kind, IS_TAKEN_FOR_SMALL, count=count).scalar_one():
+        database.execute_on(kind, ANALYZE)
+    return count
 
 
 def read(
@@ -118,9 +128,7 @@ def read(
     """
     which = which.replace("{scanned}", is_scanned("f.v", kind, known))
     query = SELECT_ROWS[kind] + which
-    database.execute(SET_SORT, value="off")
     found = database.execute_on(kind, query, **fields_of(what, kind), **values)
-    database.execute(SET_SORT, value="on")
     make: Any = RecordRow if kind is RECORD else CommunityRow
     rows = [make(id, escape(label, LABEL_LIMIT), *rest) for id, label, *rest in found]
     ids = [row.id for row in rows]

@@ -116,11 +116,8 @@ def test_check_of_excluded_names_is_no_pass_for_each_name(large, invoke, tmp_pat
     assert counts[1] < 1.5 * counts[0], "read anew for each name"
 
 
-def test_pages_are_read_in_order_whatever_the_statistics_say(instance):
-    """Those of an empty table, as autovacuum makes them while rows are being written.
-
-    PostgreSQL would then read and sort all that is left, for each page.
-    """
+def test_update_of_a_table_that_is_taken_for_empty_is_no_pass_for_each_page(instance):
+    """As autovacuum leaves it when it comes while the rows are being written."""
     instance.many(MEMBERS, 1)
     instance.execute(
         "UPDATE pg_class SET reltuples = 0, relpages = pg_relation_size(oid) / 8192"
@@ -128,4 +125,5 @@ def test_pages_are_read_in_order_whatever_the_statistics_say(instance):
     )
     with rows_read(instance) as read:
         instance.upgrade(batch_size=500, is_queued=False)
-    assert 2 * MEMBERS <= read.count <= 2 * PASSES * MEMBERS
+    # The count, the analysis, the pages, the locks and the changes.
+    assert 2 * MEMBERS <= read.count <= 6 * MEMBERS
