@@ -98,9 +98,10 @@ def problems() -> list[list[str]]:
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """Return every document of the instance's index."""
+    """Return every document of the instance's index, except what only grows."""
     prefix = os.environ["INVENIO_SEARCH_INDEX_PREFIX"]
-    pattern = f"/{prefix}*,-{prefix}template-*,-{prefix}*stats*,-{prefix}*percolators"
+    others = ("template-*", "*stats*", "*percolators", "job-logs*")
+    pattern = ",".join([f"/{prefix}*", *(f"-{prefix}{other}" for other in others)])
     search(f"{pattern}/_refresh", "POST")
     found = search(f"{pattern}/_search?size=10000")
     return {
