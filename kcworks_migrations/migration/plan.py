@@ -26,7 +26,7 @@ from ..text import escape
 from ..values import Line, Plan
 from . import names
 from .names import Meant
-from .sheet import NAMES, OF_RECORD, WANTED, Cells, Sheet, date_in
+from .sheet import FIELD, NAMES, OF_RECORD, WANTED, Cells, Sheet, date_in
 
 T = TypeVar("T")
 
@@ -201,7 +201,9 @@ class _Reading:
 
 
 def _computed_when_saved(kind: Kind, cells: Cells) -> datetime | None:
-    """Give the date that a saved line had, as far as its other cells say so."""
+    """Give the date that a saved line had; none of a problem or of a decision."""
+    if cells.source != FIELD:
+        return None
     try:
         instant = date_in(cells.value.partition(OF_RECORD)[0])
     except LegacyDateError:

@@ -14,7 +14,7 @@ from ..database import Database
 from ..kinds import COMMUNITY, DRAFT, RECORD, Kind, kind_of
 from ..rules.values import Change, Problem
 from ..text import escape, iso
-from .sheet import COLUMNS, OF_RECORD, harmless
+from .sheet import COLUMNS, FIELD, OF_RECORD, harmless
 
 _DETAILS = (
     "SELECT t.id::text AS id, {created} AS created,"
@@ -83,7 +83,7 @@ def _line(kind: Kind, row: Change | Problem, details: Any) -> list[str]:
     value = ""
     if isinstance(row, Change):
         created, new = row.old_created, iso(row.new_created)
-        source, value = "field", row.source_value
+        source, value = FIELD, row.source_value
         if row.source_record_label:
             value += f"{OF_RECORD}{row.source_record_label}"
         if row.decided:

@@ -40,6 +40,9 @@ DELIMITERS = ",;\t"
 ENCODINGS = ("utf-8-sig", "cp1252")
 """Tried in this order; the second is what Excel writes unless asked for UTF-8."""
 
+FIELD = "field"
+"""What `source` says of a date that the rules give."""
+
 OF_RECORD = " of record "
 """Stands in `value` between the date of a community's oldest record and its name."""
 
@@ -93,6 +96,7 @@ class Cells(NamedTuple):
     label: str = ""
     old: str = ""
     new: str = ""
+    source: str = ""
     value: str = ""
     note: str = ""
 

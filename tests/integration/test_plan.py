@@ -313,6 +313,22 @@ def test_line_as_it_was_saved_is_no_decision(instance, invoke, named, tmp_path):
     assert instance.created(record) == utc("2015-01-02"), "as the field says"
 
 
+@pytest.mark.parametrize("new", ["2016-02-29", "2016-02-29T00:00:00Z"])
+def test_day_of_a_problem_that_is_confirmed_is_a_decision(
+    instance, invoke, named, tmp_path, new
+):
+    """Its `value` reads like the new date, but nothing was computed from it."""
+    record = named("abcde-12345", "2016-02-29")
+    path = tmp_path / "plan.csv"
+    invoke("update", "--dry-run", "--save-plan", path, "--with-problems")
+    rewrite(path, **{"abcde-12345": new})
+    assert invoke("update", "--yes", "--plan", path).exit_code == 0
+    assert len(instance.backup(source="plan")) == 1
+    instance.execute("UPDATE rdm_records_metadata SET created = '2020-02-02'")
+    instance.upgrade()
+    assert instance.created(record) == utc("2016-02-29")
+
+
 def test_community_line_wins_over_the_computation(instance, invoke, plan):
     instance.record(LEGACY, group("7"))
     one = instance.community("7", slug="one")
