@@ -3,7 +3,8 @@
 """A preview: what an update would do. Nothing is locked and no row is written."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from uuid import UUID
 
 from ..config import How, What
@@ -64,25 +65,14 @@ def look(
     decisions = Decisions(database, what)
     decisions.read_oldest(how.batch_size)
     ids = {RECORD: bytearray(), COMMUNITY: bytearray()}
-    for kind in what.kinds:
-        reporter.line(f"[DRY RUN] Updating {kind} created dates...")
-        progress = Progress(kind.plural, decisions.count(kind))
-        reporter.line(
-            f"Found {progress.total} {kind.plural} with a legacy field or a decision"
-        )
-        with reporter.phase(progress):
-            for page in decisions.pages(kind, how.batch_size):
-                changing = _keep(page, kind, summary, problems_kept)
-                ids[kind].extend(b"".join(UUID(c.id).bytes for c in changing))
-                suspicions.add(kind, changing)
-                if writer is not None:
-                    problems = page.problems if writer.has_problems else ()
-                    writer.write(database, kind, [*page.changes, *problems])
-                reporter.decisions(kind, page.decisions)
-                reporter.batch(progress, how.batch_size)
-                progress = progress.after(len(page.decisions))
-                reporter.advance(progress)
-        reporter.line(f"[DRY RUN] {result_line(kind, summary.statistics.of(kind))}")
+    with closing(_pages(decisions, what, how, reporter, summary)) as pages:
+        for kind, page in pages:
+            changing = _keep(page, kind, summary, problems_kept)
+            ids[kind].extend(b"".join(UUID(c.id).bytes for c in changing))
+            suspicions.add(kind, changing)
+            if writer is not None:
+                problems = page.problems if writer.has_problems else ()
+                writer.write(database, kind, [*page.changes, *problems])
     summary.seconds = time.monotonic() - began
     summary.documents = database.transaction(
         count_documents, database, ids[RECORD], ids[COMMUNITY]
@@ -93,6 +83,26 @@ def look(
     ]
     summary.suspicious = suspicions.lines(many)
     return summary
+
+
+def _pages(
+    decisions: Decisions, what: What, how: How, reporter: Reporter, summary: Summary
+) -> Generator[tuple[Kind, Page]]:
+    """Decide all rows, and tell how it goes."""
+    for kind in what.kinds:
+        reporter.line(f"[DRY RUN] Updating {kind} created dates...")
+        progress = Progress(kind.plural, decisions.count(kind))
+        reporter.line(
+            f"Found {progress.total} {kind.plural} with a legacy field or a decision"
+        )
+        with reporter.phase(progress):
+            for page in decisions.pages(kind, how.batch_size):
+                yield kind, page
+                reporter.decisions(kind, page.decisions)
+                reporter.batch(progress, how.batch_size)
+                progress = progress.after(len(page.decisions))
+                reporter.advance(progress)
+        reporter.line(f"[DRY RUN] {result_line(kind, summary.statistics.of(kind))}")
 
 
 def _name(database: Database, ids: bytearray, number: int) -> str:
