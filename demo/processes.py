@@ -23,7 +23,9 @@ def _stat(pid: int) -> list[str]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     fields = text.rpartition(")")[2].split()
-    return [] if fields[0] == "Z" else fields
+    # While a thread of a zombie is still ending, its files and ports are not free.
+    is_gone = fields[0] == "Z" and int(fields[17]) <= 1
+    return [] if is_gone else fields
 
 
 def identify(pid: int) -> list[int]:

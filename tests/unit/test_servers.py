@@ -3,10 +3,14 @@
 """Which versions of the servers are chosen, and that no two get mixed up."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from common import Failure
-from processes import identify
+from processes import exists, identify
 from servers import SERVERS
 from services import VARIABLES, check_versions
 
@@ -50,3 +54,29 @@ def test_server_of_another_version_is_not_used(monkeypatch):
     check_versions({"services": {"postgresql": running | {"pids": []}}})
     monkeypatch.setenv(VARIABLES["postgresql"], "postgresql://elsewhere")
     check_versions(state)
+
+
+DYING = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(20,)).start()
+print("ends", flush=True)
+ctypes.CDLL(None).pthread_exit(None)  # this thread alone
+"""
+
+
+def test_process_runs_until_its_last_thread_has_ended():
+    """Its port is not free before, and a restart would go to another."""
+    command = [sys.executable, "-c", DYING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ends\n"
+        wait_for_state(process.pid, "Z")
+        assert exists(process.pid)
+        process.kill()
+    assert not exists(process.pid)
+
+
+def wait_for_state(pid: int, state: str) -> None:
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
