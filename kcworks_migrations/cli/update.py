@@ -33,6 +33,25 @@ from .group import created_dates
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+save_plan_option = click.option(
+    "--save-plan",
+    "saved",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --dry-run: write each change into a new CSV file, for --plan.",
+)
+with_problems_option = click.option(
+    "--with-problems",
+    is_flag=True,
+    help="With --save-plan: write each problem, too, without a new date.",
+)
+background_option = click.option(
+    "--background",
+    "is_in_background",
+    is_flag=True,
+    help="Let Celery workers do it; print the ids of the tasks.",
+)
+
 
 def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any:
     """Read the names of rows in a file.
@@ -61,24 +80,9 @@ def _names(ctx: click.Context, param: click.Parameter, path: Path | None) -> Any
 @option("batch_size", metavar="N")
 @option("delay", metavar="SECONDS")
 @click.option("--dry-run", is_flag=True, help="Count and show examples; write nothing.")
-@click.option(
-    "--save-plan",
-    "saved",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="With --dry-run: write each change into a new CSV file, for --plan.",
-)
-@click.option(
-    "--with-problems",
-    is_flag=True,
-    help="With --save-plan: write each problem, too, without a new date.",
-)
-@click.option(
-    "--background",
-    "is_in_background",
-    is_flag=True,
-    help="Let Celery workers do it; print the ids of the tasks.",
-)
+@save_plan_option
+@with_problems_option
+@background_option
 @reason_option
 @option("verbose", "-v")
 @json_option
@@ -137,12 +141,12 @@ def update(
     if is_in_background:
         background.tell_tasks(background.queue(kinds, given, dry_run, reason), is_json)
         return
-    prefix = "[DRY RUN] " if dry_run else ""
-    reporter = Reporter(how.verbose, is_json, prefix=prefix)
     if dry_run:
+        reporter = Reporter(how.verbose, is_json, prefix="[DRY RUN] ")
         with _new_plan(saved, with_problems) as writer:
             summary = migration.preview(db.engine, what, how, reporter, writer=writer)
     else:
+        reporter = Reporter(how.verbose, is_json)
         tables.make(db.engine, how.lock_timeout_seconds)
         summary = migration.apply(db.engine, "cli", what, how, reporter, reason=reason)
     exit_with(summary)
@@ -183,8 +187,7 @@ def _what_the_plan_does(what: What, how: How) -> list[str]:
     echo("Comparing the plan with the rows...", err=True)
     with opened(db.engine, how.lock_timeout_seconds) as database, interrupt() as check:
         database.check_stop = check
-        view = compare(database, what, how)
-    return view.lines() if view else []
+        return compare(database, what, how, what.plan).lines()
 
 
 def _what_is_done(what: What) -> list[str]:

@@ -70,8 +70,8 @@ def _reason_to_skip(what: What, kind: Kind, change: Change, updated: int) -> str
     if what.only is not None and names.isdisjoint(what.only):
         return "not asked for"
     if what.plan is None or change.id not in what.plan.lines:
-        is_kept = what.later_versions == "keep" and change.decided is None
-        if change.is_later_version and is_kept:
+        is_left_alone = what.later_versions == "keep" and change.decided is None
+        if change.is_later_version and is_left_alone:
             return LATER_VERSION
         if what.plan is not None:
             return NOT_IN_PLAN
@@ -182,6 +182,13 @@ class Decisions:
             yield page
             updated += sum(not change.is_kept for change in page.changes)
             self._database.check_stop()
+
+    def every(self, limit: int) -> Iterator[tuple[Kind, Page]]:
+        """Decide all rows of the kinds that are asked for, as `pages` does."""
+        self.read_oldest(limit)
+        for kind in self._what.kinds:
+            for page in self.pages(kind, limit):
+                yield kind, page
 
     def note(self, page: Page, but: Collection[str] = ()) -> None:
         """Let the records of a page count for the communities of their groups.

@@ -17,6 +17,7 @@ from ..report.summary import Summary
 from ..report.views import PlanView, Suspicions
 from ..rules.values import Change
 from ..text import CARRY_OUT, SAVE_PLAN, UPGRADE, escape
+from ..values import Plan
 from .decisions import Decisions, Page
 from .names import check_names
 from .save import Writer
@@ -141,22 +142,19 @@ def _to_do(what: What, how: How) -> tuple[str, ...]:
     return (f"  {UPGRADE}", f"or, when that was done before, {again}")
 
 
-def compare(database: Database, what: What, how: How) -> PlanView | None:
+def compare(database: Database, what: What, how: How, plan: Plan) -> PlanView:
     """Tell what a plan makes of the rows, and nothing else of what would be done.
 
     Args:
         database: A connection that is only read.
         what: What the update is to do.
         how: How many rows are read at a time.
+        plan: The plan in it.
 
     Returns:
-        That; none without a plan.
+        That.
     """
-    if what.plan is None:
-        return None
-    view, decisions = PlanView.of(what.plan), Decisions(database, what)
-    decisions.read_oldest(how.batch_size)
-    for kind in what.kinds:
-        for page in decisions.pages(kind, how.batch_size):
-            view.add(kind, page.decisions)
+    view = PlanView.of(plan)
+    for kind, page in Decisions(database, what).every(how.batch_size):
+        view.add(kind, page.decisions)
     return view

@@ -41,14 +41,11 @@ def choose(database: Database, what: What, how: How, limit: int) -> tuple[Chosen
     """
     shapes: dict[Kind, dict[Any, list[Change]]] = {RECORD: {}, COMMUNITY: {}}
     count = 0
-    decisions = Decisions(database, what)
-    decisions.read_oldest(how.batch_size)
-    for kind in what.kinds:
-        for page in decisions.pages(kind, how.batch_size):
-            count += len(page.changes)
-            for change in page.changes:
-                seen = shapes[kind].setdefault(_shape(change), [])
-                seen += [change] * (len(seen) < CANDIDATES)
+    for kind, page in Decisions(database, what).every(how.batch_size):
+        count += len(page.changes)
+        for change in page.changes:
+            seen = shapes[kind].setdefault(_shape(change), [])
+            seen += [change] * (len(seen) < CANDIDATES)
     members = _count_members(database, shapes[COMMUNITY].values())
     for alike in shapes[COMMUNITY].values():
         alike.sort(key=lambda change: members[change.id])
