@@ -3,13 +3,11 @@
 """Reads a curator's plan and checks all of it against the rows that it names."""
 
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
 from ..config import What
@@ -27,8 +25,6 @@ from ..values import Line, Plan
 from . import names
 from .names import Meant
 from .sheet import FIELD, NAMES, OF_RECORD, WANTED, Cells, Sheet, date_in
-
-T = TypeVar("T")
 
 PAGE_LINES = 1000
 
@@ -51,7 +47,8 @@ def read(database: Database, path: Path, what: What) -> Plan:
     _check_columns(sheet)
     known = database.transaction(standing.known, database)
     reading = _Reading(database, what, datetime.now(UTC), known)
-    for page in _pages(sheet, PAGE_LINES):
+    lines = iter(sheet)
+    while page := list(islice(lines, PAGE_LINES)):
         database.transaction(reading.look_up, page)
         for cells in page:
             reading.take(cells)
@@ -88,12 +85,6 @@ def _check_columns(sheet: Sheet) -> None:
         raise RefusedError(
             f"{sheet.name} has {fact}.", "correct the file and try again."
         )
-
-
-def _pages(items: Iterable[T], limit: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while page := list(islice(iterator, limit)):
-        yield page
 
 
 @dataclass

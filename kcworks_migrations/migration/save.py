@@ -80,7 +80,6 @@ def _line(kind: Kind, row: Change | Problem, details: Any) -> list[str]:
     if details is not None:
         title, version, created = details.title, details.version, details.created
     new = source = reason = note = ""
-    value = ""
     if isinstance(row, Change):
         created, new = row.old_created, iso(row.new_created)
         source, value = FIELD, row.source_value
