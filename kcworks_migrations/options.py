@@ -113,7 +113,7 @@ class What:
         """Give what the run row keeps: all that is not none, names as a digest."""
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
         kept["kinds"] = [kind.name for kind in self.kinds]
-        kept["plan"] = self.plan and str(self.plan)
+        kept["plan"] = self.plan and self.plan.kept()
         for name in ("exclude", "only"):
             kept[name] = _digest(kept[name] or ())
         return {name: value for name, value in kept.items() if value is not None}

@@ -123,9 +123,13 @@ class Plan:
     assumed: str = ""
     """The encoding that was assumed, as the file does not tell its own."""
 
-    def __str__(self) -> str:
+    path: str = ""
+    """Of the file, as it was typed."""
+
+    def kept(self) -> dict[str, Any]:
         """Give what the run row keeps."""
-        return f"{self.name}, {len(self.lines)} rows, sha256 {self.sha256}"
+        kept = {"file": self.name, "sha256": self.sha256, "path": self.path}
+        return kept | {"lines": len(self.lines)}
 
 
 FLAG = Value("True or False", lambda value: isinstance(value, bool))

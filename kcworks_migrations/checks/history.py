@@ -10,7 +10,7 @@ from sqlalchemy import text
 from .. import locks
 from ..config import SETTLE_TASK, options_from
 from ..database import Database
-from ..ledger import history, runs, tables
+from ..ledger import history, plans, runs, tables
 from ..text import COMMAND, SAVE_PLAN, UPGRADE, counted, escape
 from .line import Line, fine, stop, warning
 
@@ -94,7 +94,16 @@ def run(database: Database) -> Iterable[Line]:
             fact = f"Run {last['id']} (revert, {last['status']}) did not finish."
             todo = f"To restore the rest first: `{COMMAND} rollback`."
             yield warning("run", fact, todo)
+    interrupted = plans.unfinished(database)
+    if interrupted:
+        _, how = options_from(current_app.config)
+        level = warning if how.on_upgrade == "wait" else stop
+        fact = f"Run {interrupted.run_id} of {interrupted.plan} was interrupted."
+        todo = f"Complete it: `{interrupted.complete}`. Or give it up, and restore what"
+        yield level("plan", fact, f"{todo} it has changed: `{interrupted.give_up}`.")
     for left in history.unfinished_runs(database):
+        if interrupted and left.id == interrupted.run_id:
+            continue
         changes = counted(left.standing, "change")
         fact = f"Run {left.id} ({left.action}, {left.status}) did not finish; its"
         todo = "The next run does the rest. To undo what stands:"

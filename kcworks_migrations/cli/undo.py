@@ -11,7 +11,7 @@ from ..config import options_from
 from ..database import Database
 from ..interrupt import pause, tries
 from ..kinds import DATED
-from ..ledger import runs, tables
+from ..ledger import plans, runs, tables
 from ..ledger.standing import Selection, count_standing
 from ..report.reporter import Reporter
 from ..text import COMMAND, counted, echo, escape
@@ -64,7 +64,8 @@ def _standing(database: Database, selection: Selection) -> int:
     """Count what would be restored.
 
     Returns:
-        How many changes; at least one of each named row and of a run.
+        How many changes; at least one of each named row and of a run, except one
+        whose plan it gives up.
 
     Raises:
         UsageError: A named row has no change that stands, or the run has none.
@@ -81,7 +82,8 @@ def _standing(database: Database, selection: Selection) -> int:
                     f" changed: `{COMMAND} show` tells its history."
                 )
         total += count_standing(database, kind, names, run_id)
-    if run_id is not None and not total:
+    left = plans.unfinished(database)
+    if run_id is not None and not (total or (left and left.run_id == run_id)):
         raise click.UsageError(
             f"Run {run_id} has no change that stands. Nothing was changed:"
             f" `{COMMAND} status` lists the runs."

@@ -19,6 +19,7 @@ from ..errors import CreatedDatesError
 from ..interrupt import interrupt
 from ..kinds import COMMUNITY, RECORD
 from ..ledger import tables
+from ..migration.approval import check_approved
 from ..migration.names import check_names
 from ..migration.plan import read as read_plan
 from ..migration.preview import compare
@@ -136,6 +137,8 @@ def update(
         database.transaction(check_names, database, what)
         if plan:
             what = replace(what, plan=read_plan(database, plan, what))
+        if not dry_run:
+            database.transaction(check_approved, database, what, how)
     if not dry_run:
         ask("\n".join(_what_is_done(what) + _what_the_plan_does(what, how)), yes)
     if is_in_background:

@@ -28,12 +28,13 @@ from ..config import How, What, options_from, reason_in_environment
 from ..database import Database, opened
 from ..errors import RunFailedError
 from ..interrupt import interrupt
-from ..ledger import runs
+from ..ledger import plans, runs
 from ..ledger.runs import Run
 from ..ledger.standing import Selection
 from ..report.reporter import Reporter
 from ..report.summary import PROBLEMS_SHOWN, Summary
 from ..text import CARRY_OUT, SAVE_PLAN, counted
+from .approval import check_approved
 from .downgrade import Downgrade, check_selection
 from .names import check_names
 from .preview import look
@@ -42,8 +43,8 @@ from .save import Writer
 from .upgrade import Upgrade
 from .work import Queue, Work
 
-WAITING = (
-    "KCWORKS_CREATED_DATES_ON_UPGRADE is 'wait': no date was changed. Next:",
+WAITING = "KCWORKS_CREATED_DATES_ON_UPGRADE is 'wait': no date was changed. Next:"
+TO_APPROVE = (
     f"  {SAVE_PLAN}",
     "and when somebody has read, corrected and approved it:",
     f"  {CARRY_OUT}",
@@ -77,7 +78,8 @@ def apply(
         that a plan must be approved first.
 
     Raises:
-        RefusedError: A setting or the database can't be used; nothing was changed.
+        RefusedError: A setting or the database can't be used, or a plan must come
+            first (a `how` with another `on_upgrade` passes); nothing was changed.
         RunInProgressError: Another run is at work; nothing was changed.
         RunFailedError: The database failed; the same call does the rest.
         RunStoppedError: Somebody asked to stop; the same call does the rest.
@@ -87,12 +89,15 @@ def apply(
     reporter = reporter or Reporter(how.verbose)
     reason = reason or reason_in_environment(origin)
     if origin == "alembic" and how.on_upgrade == "wait":
-        for line in WAITING:
+        with opened(engine, how.lock_timeout_seconds) as database:
+            left = database.transaction(plans.unfinished, database)
+        for line in (WAITING, *(left.steps if left else TO_APPROVE)):
             reporter.line(line)
         return Summary(None, "apply", "waiting")
 
     def begin(database: Database) -> Run:
         check_names(database, what)
+        check_approved(database, what, how)
         kept = what.kept()
         return runs.begin(database, "apply", origin, kept, reason, task_id)
 

@@ -67,6 +67,7 @@ def read(database: Database, path: Path, what: What) -> Plan:
         reading.unscanned,
         reading.empty,
         assumed,
+        str(path),
     )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from ..config import How, What
 from ..database import Database
 from ..kinds import COMMUNITY, DATED, RECORD, Kind
+from ..ledger import plans
 from ..ledger.statistics import Progress
 from ..report.lines import result_line
 from ..report.reporter import Reporter
@@ -62,7 +63,7 @@ def look(
     began, suspicions = time.monotonic(), Suspicions()
     summary = Summary(None, "apply", "dry run", sample={k.name: [] for k in what.kinds})
     summary.plan = PlanView.of(what.plan) if what.plan else None
-    summary.to_do = _to_do(what, how)
+    summary.to_do = database.transaction(_to_do, database, what, how)
     decisions = Decisions(database, what)
     decisions.read_oldest(how.batch_size)
     ids = {RECORD: bytearray(), COMMUNITY: bytearray()}
@@ -132,13 +133,17 @@ def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> list[
     return changing
 
 
-def _to_do(what: What, how: How) -> tuple[str, ...]:
+def _to_do(database: Database, what: What, how: How) -> tuple[str, ...]:
     """Say how to do what was looked at; Alembic knows of no plan."""
     again = "the same command without --dry-run."
-    if what.plan or what.kinds != DATED:
+    if what.plan:
         return (f"  {again}",)
+    if left := plans.unfinished(database):
+        return left.steps
     if how.on_upgrade == "wait":
         return (f"  {SAVE_PLAN}", f"  {CARRY_OUT}")
+    if what.kinds != DATED:
+        return (f"  {again}",)
     return (f"  {UPGRADE}", f"or, when that was done before, {again}")
 
 

@@ -19,7 +19,7 @@ from ..errors import CreatedDatesError, RefusedError
 from ..index import compare, outbox
 from ..index.health import Gate
 from ..interrupt import never
-from ..ledger import pending, runs
+from ..ledger import pending, plans, runs
 from ..ledger.runs import Run
 from ..ledger.standing import Selection, ids_of_run
 from ..ledger.statistics import Statistics
@@ -92,6 +92,7 @@ def rehearse(
 
     def begin(database: Database) -> Run:
         check_names(database, what)
+        plans.check(database)
         if waiting := pending.count(database):
             raise RefusedError(
                 f"{counted(waiting, 'change')} pending reindexing would be indexed by"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A curator's plan that is killed, and rows that change while it is carried out."""
 
+import os
 import signal
 from dataclasses import replace
 
@@ -32,6 +33,11 @@ POINTS = (
     Point("committed", "'kind': 'community'", 1),
     Point("before", "'status': 'succeeded'"),
 )
+
+
+def stop_this_process(connection) -> None:
+    """Ask this process to stop after its batch."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def carry_out(instance, path, **given):
@@ -95,6 +101,36 @@ def test_plan_that_was_killed_and_repeated(planned, point, small_messages):
     assert decided == [e for e in wanted if e[3] == "plan"]
     planned.downgrade()
     assert planned.all_created() == before
+
+
+@pytest.mark.parametrize("end", [kill_this_process, stop_this_process])
+def test_colleague_cannot_override_a_plan_that_was_interrupted(
+    planned, invoke, end, small_messages
+):
+    command = ("update", "--yes", "--plan", planned.plan, "--batch-size", 5)
+    before = planned.all_created()
+    assert invoke(*command).exit_code == 0
+    undisturbed = planned.all_created()
+    planned.downgrade()
+    forget_runs(planned)
+
+    def work() -> None:
+        with at(planned.engine, Point("after", CHANGE, 3), end):
+            invoke(*command)
+
+    child = Child(planned, work)
+    assert child.wait() == (-signal.SIGKILL if end is kill_this_process else 0)
+    half = planned.all_created()
+    assert before != half != undisturbed
+    colleague = invoke("update", "--yes")
+    assert colleague.exit_code == 2 and "plan.csv" in colleague.output
+    assert planned.all_created() == half
+    again = invoke(*command)
+    assert again.exit_code == 0, again.output
+    assert planned.all_created() == undisturbed
+    decided = [e for e in entries(planned) if e[3] == "plan"]
+    assert invoke("update", "--yes").exit_code == 0
+    assert [e for e in entries(planned) if e[3] == "plan"] == decided
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
+# SPDX-License-Identifier: MIT
+"""Which plan of a curator was interrupted; this is read from the runs.
+
+Until it is completed or given up, no run without a plan may begin: it would override
+lines that were not carried out yet.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+
+from .. import locks
+from ..database import Database
+from ..errors import RefusedError
+from ..text import COMMAND, counted, escape
+from . import tables
+from .runs import RUNNING, SUCCEEDED
+
+# What a restoration has left of them: one of some rows alone gives no plan up.
+SELECT_RUNS = text("""
+SELECT id, action, status, options, backend_pid FROM kcworks_created_dates_run
+WHERE action = 'apply' AND options ? 'plan'
+   OR action = 'revert' AND status = 'succeeded'
+      AND NOT options ?| ARRAY['records', 'communities']
+ORDER BY id DESC
+""")
+
+NARROWING = ("start_date", "end_date", "limit", "exclude", "only")
+"""Options with which a run looks at some lines alone."""
+
+
+class Unfinished(NamedTuple):
+    """The run of a plan that ended before all its lines were looked at."""
+
+    run_id: int
+    options: Mapping[str, Any]
+    """What the run row keeps."""
+
+    @property
+    def plan(self) -> str:
+        """The file, such as ``the plan approved.csv (75 lines, sha256 0123…)``."""
+        kept = self.options["plan"]
+        lines = counted(kept["lines"], "line")
+        return f"the plan {kept['file']} ({lines}, sha256 {kept['sha256'][:12]}…)"
+
+    @property
+    def complete(self) -> str:
+        """The command that does the rest."""
+        options = self.options
+        words = ["update", "--plan", shlex.quote(options["plan"]["path"])]
+        if len(options["kinds"]) == 1:
+            only = {"record": "--records-only", "community": "--communities-only"}
+            words.append(only[options["kinds"][0]])
+        for name in ("start_date", "end_date", "limit"):
+            if name in options:
+                words += [f"--{name.replace('_', '-')}", str(options[name])]
+        if "exclude" in options:
+            words.append("--exclude FILE")  # its names are kept as a digest
+        return escape(" ".join([COMMAND, *words]), 4096)
+
+    @property
+    def give_up(self) -> str:
+        """The command that restores what the run has changed, and gives the plan up."""
+        return f"{COMMAND} rollback --run {self.run_id}"
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Both ways on, each with what it is for."""
+        return (
+            f"  {self.complete}",
+            f"to complete {self.plan}, which was interrupted, or",
+            f"  {self.give_up}",
+            f"to give it up, and restore what run {self.run_id} has changed.",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give what is printed as JSON."""
+        commands = {"complete": self.complete, "give_up": self.give_up}
+        return {"run": self.run_id, "plan": self.options["plan"], **commands}
+
+
+def unfinished(database: Database) -> Unfinished | None:
+    """Find the plan that was interrupted, in the present transaction.
+
+    The last run of a plan counts: another file supersedes the one before it. A run
+    that was rolled back whole, by itself or with all others, does not.
+
+    Returns:
+        The newest such run; none while it is at work, or when there is none.
+    """
+    if not tables.exist(database):
+        return None
+    holder = locks.holder(database)
+    given_up: set[int] = set()
+    done: list[Mapping[str, Any]] = []
+    digest = None
+    for run in database.execute(SELECT_RUNS):
+        if run.action == "revert":
+            if "run" not in run.options:
+                return None  # it has given up all that were before it
+            given_up.add(run.options["run"])
+        elif run.id not in given_up:
+            if digest not in (None, run.options["plan"]["sha256"]):
+                return None
+            digest = run.options["plan"]["sha256"]
+            if run.status == SUCCEEDED:
+                done.append(run.options)
+            elif run.status == RUNNING and run.backend_pid == holder:
+                return None
+            elif not any(_covers(options, run.options) for options in done):
+                return Unfinished(run.id, run.options)
+    return None
+
+
+def _covers(done: Mapping[str, Any], left: Mapping[str, Any]) -> bool:
+    """Tell whether a run has looked at all the lines that another one was to."""
+    return set(left["kinds"]) <= set(done["kinds"]) and all(
+        done.get(name) in (None, left.get(name)) for name in NARROWING
+    )
+
+
+def check(database: Database) -> None:
+    """Refuse a run without a plan while one is unfinished.
+
+    Raises:
+        RefusedError: One is.
+    """
+    if left := unfinished(database):
+        raise RefusedError(
+            f"Run {left.run_id} was interrupted before it had looked at all lines of"
+            f" {left.plan}, and a run without it would override what was approved.",
+            f"complete the plan, `{left.complete}`, or give it up and restore what it"
+            f" has changed, `{left.give_up}`.",
+        )
