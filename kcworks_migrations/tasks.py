@@ -34,9 +34,10 @@ from .report.results import ERRORS_LISTED, result_of
 from .text import logger
 from .values import FLAG, REASON
 
-RETRY_PAUSES_SECONDS = (5, 10, 20, 40, 80, 160, *(300,) * 6)
+RETRY_PAUSES_SECONDS = (5, 10, 20, 40, *(60,) * 29)
 """How long to wait before each further try while another run is at work: half an hour
-in all. The connection of a worker that was killed holds the lock for a moment."""
+in all. The connection of a worker that was killed holds the lock for a moment. A
+worker holds the message meanwhile, which may keep it from others: a minute at most."""
 
 SAFE = {
     "bind": True,

@@ -12,16 +12,11 @@ from invenio_indexer.proxies import current_indexer_registry
 from kombu import Producer
 from kombu.exceptions import OperationalError
 
-from ..config import SETTLE_TASK, How
+from ..config import How
 from ..kinds import Kind
-from ..ledger.runs import QUIET
-from ..text import escape, logger
 
 BROKER_TIMEOUT_SECONDS = 15
 """How long the broker may take to answer, and to confirm what was sent."""
-
-CALL_TIMEOUT_SECONDS = 5
-"""How long it may take for what is not needed."""
 
 
 class BrokerRefusedError(Exception):
@@ -175,18 +170,3 @@ def is_of_broker(error: Exception) -> bool:
         return True
     transport = celery_app.connection_for_write().transport
     return isinstance(error, transport.connection_errors + transport.channel_errors)
-
-
-def call_later() -> None:
-    """Ask a worker for the next look, in ten minutes.
-
-    No longer: the worker holds the message until then, and RabbitMQ takes it back after
-    half an hour. A message that is lost is made up for by the next tick.
-    """
-    try:
-        with connected(CALL_TIMEOUT_SECONDS) as connection:
-            celery_app.send_task(
-                SETTLE_TASK, countdown=QUIET.total_seconds(), connection=connection
-            )
-    except Exception as error:  # the run has ended: nothing here may change how
-        logger.info("No look at the index was asked for: %s", escape(str(error), 200))

@@ -26,7 +26,6 @@ from ..ledger import history, pending, settling
 from ..report.reporter import Reporter
 from ..text import escape
 from . import outbox
-from .broker import call_later
 from .correct import correct
 from .documents import MISSING, Outcome, alias_of
 from .health import Gate
@@ -80,8 +79,6 @@ def verify(
             database.transaction(settling.save, database, found, has_written)
         if verdict.has_written:
             database.transaction(settling.begin, database)
-    if verdict.has_written:
-        call_later()
     return verdict
 
 

@@ -24,7 +24,7 @@ from ..ledger.pending import Sent
 from ..ledger.statistics import Progress
 from ..report.reporter import Reporter
 from ..text import counted, escape
-from .broker import call_later, indexer_of, is_of_broker, publisher
+from .broker import indexer_of, is_of_broker, publisher
 from .correct import correct
 from .documents import Outcome
 from .health import Gate, SearchUnhealthyError
@@ -100,8 +100,6 @@ def send_pending(
             sent = hand_on(database, Gate(how, reporter, check_stop), advance)
         if total:
             database.transaction(settling.begin, database)
-    if total:
-        call_later()
     return sent
 
 

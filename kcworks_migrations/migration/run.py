@@ -78,16 +78,8 @@ def working(
             raise told from error
         finally:
             gc.unfreeze()
-    _tell_end(summary, reporter)
-
-
-def _tell_end(summary: Summary, reporter: Reporter) -> None:
-    """Tell the end of a run behind its lock: nobody waits for a mail server."""
-    # Only here, so that dates can be changed where the broker can't be imported.
-    from ..index.broker import call_later
-
+    # Behind the lock: nobody waits for a mail server.
     notices.send(summary, reporter)
-    call_later()
 
 
 def _check_stop(work: Work, check_signals: CheckStop) -> None:
@@ -116,7 +108,7 @@ def _end_early(engine: Engine, work: Work, error: BaseException) -> BaseExceptio
             told = marking.transaction(_close, marking, work, told, error)
     summary.message = _message(told)
     work.reporter.ended(summary, summary.message)
-    _tell_end(summary, work.reporter)
+    notices.send(summary, work.reporter)
     return told
 
 
