@@ -7,6 +7,7 @@ It imports nothing from the package, so that it stays what it was.
 
 import os
 import time
+from typing import NoReturn
 
 import sqlalchemy as sa
 from click import ClickException
@@ -56,8 +57,17 @@ def _jsonb(name: str, nullable: bool = False) -> sa.Column:
 
 
 def upgrade() -> None:
-    """Create the tables."""
-    op.create_table(
+    """Create the tables that are absent.
+
+    One that is there keeps its rows: they may be all that knows old dates.
+
+    Raises:
+        ClickException: Another process is at work, or has changed the branch; or a
+            table of an earlier build is there.
+    """
+    _take_lock()
+    _look_again(down_revision)
+    _create_table(
         RUN,
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
         _string("action", 16),
@@ -82,7 +92,7 @@ def upgrade() -> None:
         _instant("next_look_at", nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kcworks_created_dates_run")),
     )
-    op.create_table(
+    is_new = _create_table(
         BACKUP,
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
@@ -110,13 +120,14 @@ def upgrade() -> None:
             "entity_id", "kind", "run_id", name="uq_kcworks_created_dates_backup_entity"
         ),
     )
-    op.create_index(
-        "ix_kcworks_created_dates_backup_unqueued",
-        BACKUP,
-        ["id"],
-        postgresql_where=sa.text("queued_at IS NULL"),
-    )
-    op.create_table(
+    if is_new:
+        op.create_index(
+            "ix_kcworks_created_dates_backup_unqueued",
+            BACKUP,
+            ["id"],
+            postgresql_where=sa.text("queued_at IS NULL"),
+        )
+    is_new = _create_table(
         PROBLEM,
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
@@ -132,12 +143,98 @@ def upgrade() -> None:
             ["run_id"], [f"{RUN}.id"], name="fk_kcworks_created_dates_problem_run"
         ),
     )
-    op.create_index(
-        "ix_kcworks_created_dates_problem_run_id", PROBLEM, ["run_id", "id"]
+    if is_new:
+        op.create_index(
+            "ix_kcworks_created_dates_problem_run_id", PROBLEM, ["run_id", "id"]
+        )
+        op.create_index(
+            "ix_kcworks_created_dates_problem_entity_id",
+            PROBLEM,
+            ["entity_id", "run_id"],
+        )
+
+
+def _create_table(name: str, *columns: sa.schema.SchemaItem) -> bool:
+    """Create a table unless it is there.
+
+    Returns:
+        Whether it was created.
+
+    Raises:
+        ClickException: It is there, and lacks columns.
+    """
+    bind = op.get_bind()
+    query = sa.text(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:name)"
+        " AND attnum > 0 AND NOT attisdropped"
     )
-    op.create_index(
-        "ix_kcworks_created_dates_problem_entity_id", PROBLEM, ["entity_id", "run_id"]
+    found = {row[0] for row in bind.execute(query, {"name": name})}
+    if not found:
+        op.create_table(name, *columns)
+        return True
+    lacking = [c.name for c in columns if isinstance(c, sa.Column)]
+    if lacking := [column for column in lacking if column not in found]:
+        _refuse(
+            f"The table {name} is of an earlier build and lacks {', '.join(lacking)}."
+            " Nothing was changed: export it, as it may be all that knows old dates"
+            f" (`pg_dump URI -t 'kcworks_created_dates_*' > created-dates.sql`), drop"
+            " it, then run the same command again."
+        )
+    return False
+
+
+def _take_lock() -> None:
+    """Hold the lock of a run until the end of this transaction.
+
+    Raises:
+        ClickException: A run or another upgrade is at work.
+    """
+    lock = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
+    for pause in LOCK_PAUSES_SECONDS:
+        time.sleep(pause)
+        if op.get_bind().scalar(lock, {"key": LOCK_KEY}):
+            return
+    _refuse_as_busy("A run is at work on the created dates, or another upgrade.")
+
+
+def _look_again(wanted: str) -> None:
+    """Compare the stamp with what Alembic read before it called this revision.
+
+    On a connection of its own, which sees what was committed before the lock was
+    free, whatever the isolation of this transaction is.
+
+    Raises:
+        ClickException: Another process has changed it.
+    """
+    stamped = sa.text("SELECT version_num FROM alembic_version")
+    with op.get_bind().engine.connect() as connection:
+        if wanted not in connection.execute(stamped).scalars().all():
+            _refuse_as_busy("Another process has moved this branch at the same time.")
+
+
+def _refuse_as_busy(fact: str) -> NoReturn:
+    """Stop Alembic here, as another process is at work.
+
+    Raises:
+        ClickException: In any case.
+    """
+    _refuse(
+        f"{fact} Alembic stopped at {revision}, and what comes after it in any module"
+        " is not done: wait until the other has ended"
+        " (`invenio kcworks-created-dates status`), then run the same command again.",
+        exit_code=4,
     )
+
+
+def _refuse(message: str, exit_code: int = 2) -> NoReturn:
+    """Stop Alembic here, without a traceback.
+
+    Raises:
+        ClickException: In any case.
+    """
+    refusal = ClickException(message)
+    refusal.exit_code = exit_code
+    raise refusal
 
 
 def downgrade() -> None:
@@ -152,55 +249,49 @@ def downgrade() -> None:
     bind = op.get_bind()
     isolation = bind.scalar(sa.text("SELECT current_setting('transaction_isolation')"))
     if isolation != "read committed":
-        raise ClickException(
+        _refuse(
             f"Transactions of this role are {isolation}: what is committed while the"
             " locks are waited for could not be seen. Nothing was changed: set"
             " default_transaction_isolation to 'read committed' for this command."
         )
-    lock = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
-    for pause in LOCK_PAUSES_SECONDS:
-        time.sleep(pause)
-        if bind.scalar(lock, {"key": LOCK_KEY}):
-            break
-    else:
-        raise ClickException(
-            "A run is at work on the created dates. Nothing was changed: wait until it"
-            " has ended (`invenio kcworks-created-dates status`), then run the same"
-            " command again."
-        )
+    _take_lock()
+    _look_again(revision)
     bind.execute(
         sa.text(f"LOCK TABLE {RUN}, {BACKUP}, {PROBLEM} IN ACCESS EXCLUSIVE MODE")
     )
-    entries, standing, waiting, changed_since = bind.execute(
+    entries, standing, waiting, changed_since, is_settled = bind.execute(
         sa.text(
             "SELECT count(*), count(*) FILTER (WHERE outcome IS NULL),"
             " count(*) FILTER (WHERE queued_at IS NULL),"
-            " count(*) FILTER (WHERE outcome = 'changed_since')"
+            " count(*) FILTER (WHERE outcome = 'changed_since'),"
+            f" (SELECT settled_at IS NOT NULL FROM {RUN} ORDER BY id DESC LIMIT 1)"
             f" FROM {BACKUP}"
         )
     ).fetchone()
-    is_allowed = os.environ.get(DROP_LEDGER) == "yes"
-    if standing and not is_allowed:
-        raise ClickException(
+    if standing:
+        _refuse(
             f"The ledger holds changes that were not restored ({standing}), and"
             " dropping it would lose the old dates. Nothing was changed. To put them"
-            " back: `invenio kcworks-created-dates rollback`."
+            " back: `invenio kcworks-created-dates rollback`. Removing the package"
+            " while the new dates stay is not possible yet."
         )
-    if waiting:
-        raise ClickException(
-            f"Changes in the ledger wait for reindexing ({waiting}), and nothing else"
-            " knows which documents hold other dates. Nothing was changed: send them"
-            " with `invenio kcworks-created-dates reindex`, then run the same command"
-            " again."
-        )
-    if entries and not is_allowed:
-        raise ClickException(
+    if entries and os.environ.get(DROP_LEDGER) != "yes":
+        _refuse(
             f"The undo is done: none of the {entries} changes in the ledger stands any"
             f" more ({changed_since} rows that somebody changed since were left alone)."
             " Nothing was changed now. The next step down would drop the ledger, which"
-            " is the audit of all changes. To do that nevertheless, export it first:"
+            " is the audit of all changes. To do that nevertheless, wait until the"
+            " index has settled (`invenio kcworks-created-dates status --wait`), export"
+            " the ledger:"
             " `pg_dump URI -t 'kcworks_created_dates_*' > created-dates.sql`, then"
             f" `{DROP_LEDGER}=yes invenio alembic downgrade {down_revision}`."
+        )
+    if waiting or (entries and not is_settled):
+        _refuse(
+            "The search index has not settled after the last change, and nothing but"
+            " the ledger knows which documents hold other dates. Nothing was changed:"
+            " wait with `invenio kcworks-created-dates status --wait`, then run the"
+            " same command again."
         )
     op.drop_table(PROBLEM)
     op.drop_table(BACKUP)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What was done here before, by Alembic and by runs, and what comes next?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from flask import current_app
 from sqlalchemy import text
@@ -42,42 +42,24 @@ def revision(database: Database) -> Iterable[Line]:
         todo = "Install the release that has it: any `invenio alembic upgrade` fails."
         yield stop("revision", fact, todo)
         return
-    ours = [s.revision for s in scripts if "kcworks_migrations" in s.branch_labels]
-    yield _state(database, ours[::-1], stamped)
+    yield _state(database, tables.state(database))
 
 
-def _state(database: Database, ours: Sequence[str], stamped: Sequence[str]) -> Line:
-    """Compare our revisions, the first one first, with the tables and the runs."""
-    # Alembic stamps the last revision alone; the earlier ones are implied.
-    done = next((n for n, id in enumerate(ours, 1) if id in stamped), 0)
-    is_made = tables.TABLES_REVISION in ours[:done]
-    there = [name for name in tables.NAMES if database.has_table(name)]
-    if is_made and len(there) < len(tables.NAMES):
-        lost = ", ".join(name for name in tables.NAMES if name not in there)
-        fact = f"Alembic believes that the tables were made, but {lost} is absent."
-        todo = (
-            "If a backup of the database has it, restore it: nothing else knows the old"
-            f" dates. Otherwise `invenio alembic stamp {tables.ROOT_REVISION}`, then"
-            f" `{UPGRADE}`."
-        )
-        return stop("revision", fact, todo)
-    if there and not is_made:
-        fact = f"Alembic does not know that {', '.join(there)} exists, and would fail."
-        todo = (
-            "Do not drop it: it may be all that knows old dates. If all three tables"
-            f" are there, `invenio alembic stamp {tables.TABLES_REVISION}`."
-        )
-        return stop("revision", fact, todo)
-    if done < len(ours):
-        which = "Pending, the tables are there" if there else "Pending"
-        return fine("revision", f"{which}: {ours[-1]}.", f"`{UPGRADE}`")
-    if history.has_succeeded(database):
-        return fine("revision", f"Done already: {ours[-1]}.", UPDATE)
+def _state(database: Database, now: tables.State) -> Line:
+    """Compare the stamps with the tables and the runs."""
+    if now.damage:
+        return stop("revision", *now.damage)
+    revision = tables.DATA_REVISION
     _, how = options_from(current_app.config)
+    if not now.is_applied:
+        which = "Pending, the tables are there" if now.tables else "Pending"
+        return fine("revision", f"{which}: {revision}.", f"`{UPGRADE}`")
+    if history.has_succeeded(database):
+        return fine("revision", f"Done already: {revision}.", UPDATE)
     if how.on_upgrade == "wait":
-        fact = f"{ours[-1]} is stamped and has changed no date: ON_UPGRADE is 'wait'."
+        fact = f"{revision} is stamped and has changed no date: ON_UPGRADE is 'wait'."
         return fine("revision", fact, f"`{SAVE_PLAN}`")
-    fact = f"{ours[-1]} is stamped, as in a new database, but no run has succeeded:"
+    fact = f"{revision} is stamped, as in a new database, but no run has succeeded:"
     return warning("revision", f"{fact} Alembic would do nothing.", UPDATE)
 
 

@@ -14,29 +14,13 @@ from invenio_db import db
 
 from ..config import options_from
 from ..database import Database, opened
-from ..errors import CreatedDatesError
+from ..errors import CreatedDatesError, RefusedError
 from ..ledger import tables
 from ..options import How, What
+from ..report import steps
 from ..report.summary import Summary
-from ..text import (
-    CARRY_OUT,
-    COMMAND,
-    SAVE_PLAN,
-    UPGRADE,
-    as_json,
-    echo,
-    is_terminal,
-)
+from ..text import as_json, echo, is_terminal
 from ..values import FLAG, REASON
-
-
-def first_steps() -> tuple[str, ...]:
-    """Give the commands to begin with."""
-    _, how = options_from(current_app.config)
-    if how.on_upgrade == "wait":
-        return (f"{COMMAND} check", UPGRADE, SAVE_PLAN, CARRY_OUT)
-    return (f"{COMMAND} check", f"{COMMAND} update --dry-run", UPGRADE)
-
 
 NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
 NO_RUN = "OK: no run yet"
@@ -80,12 +64,21 @@ def connected() -> Generator[Database]:
 
 @contextmanager
 def reading(is_json: bool, is_check: bool = False) -> Generator[Database]:
-    """Open a connection for looking; end the command where nothing was done yet."""
+    """Open a connection for looking; end the command where nothing was done yet.
+
+    Raises:
+        RefusedError: A table is missing that Alembic records as created.
+    """
     with connected() as database:
-        if not database.transaction(tables.exist, database):
-            steps = [f"  {step}" for step in first_steps()]
-            document = {"message": NOTHING_YET, "next": first_steps()}
-            lines = [NO_RUN] if is_check else [f"{NOTHING_YET} Begin with:", *steps]
+        now = database.transaction(tables.state, database)
+        if now.tables != tables.NAMES:
+            if now.damage:
+                raise RefusedError(*now.damage)
+            _, how = options_from(current_app.config)
+            next_steps = steps.first_steps(now.is_applied, how.on_upgrade)
+            document = {"message": NOTHING_YET, "next": next_steps}
+            told = [f"  {step}" for step in next_steps]
+            lines = [NO_RUN] if is_check else [f"{NOTHING_YET} Begin with:", *told]
             tell(is_json, document, lines)
             click.get_current_context().exit(0)
         yield database

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from flask import current_app
 
 from .. import locks
+from ..config import options_from
 from ..database import Database
 from ..interrupt import interrupt, pause
 from ..kinds import DATED
-from ..ledger import history, pending, runs, settling
+from ..ledger import history, pending, runs, settling, tables
 from ..ledger.problems import first
 from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
-from ..text import COMMAND, DOWNGRADE, UPGRADE, counted, duration, escape, show
-from .common import NO_RUN, first_steps, json_option, reading, tell
+from ..report import steps
+from ..text import counted, duration, escape, show
+from .common import NO_RUN, json_option, reading, tell
 from .group import created_dates
 
 RUNS_SHOWN = 10
@@ -59,7 +62,8 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
     if is_check:
         tell(is_json, found["index"], [_check_line(index)])
     else:
-        tell(is_json, found, _status_lines(found, index))
+        document = found | {"alembic": found["alembic"].as_dict()}
+        tell(is_json, document, _status_lines(found, index))
     if is_waiting or is_check:
         is_bad = index and (index.is_stuck or (is_check and index.refused))
         click.get_current_context().exit(1 if is_bad else 0)
@@ -82,6 +86,7 @@ def _status(database: Database, index: Settling | None) -> dict[str, Any]:
     """Read everything else in one transaction; give what is printed as JSON."""
     latest = history.latest_runs(database, RUNS_SHOWN)
     is_at_work = locks.holder(database) is not None
+    _, how = options_from(current_app.config)
     found = {
         "runs": latest,
         "is_at_work": is_at_work,
@@ -91,6 +96,8 @@ def _status(database: Database, index: Settling | None) -> dict[str, Any]:
         "pending": pending.count(database),
         "problems": bool(latest and first(database, latest[0]["id"], 1)),
         "index": index and index.as_dict(),
+        "alembic": tables.state(database),
+        "on_upgrade": how.on_upgrade,
     }
     if not is_at_work:  # it looks at every changed row
         count, rows = history.changed_since(database, CHANGED_SHOWN)
@@ -110,10 +117,11 @@ def _status_lines(found: Mapping[str, Any], index: Settling | None) -> list[str]
         lines.append(f"Changed by somebody since, will be left alone: {changed}")
         for row in found["changed_since_shown"]:
             lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
+    lines += steps.alembic_lines(found["alembic"], found["standing"])
     lines.append(f"Pending reindexing: {counted(found['pending'], 'change')}")
     if index:
         lines.append(f"Index: {index.line()}")
-    return lines + ["Next:", *(f"  {line}" for line in _next(found))]
+    return lines + ["Next:", *(f"  {line}" for line in steps.next_steps(found))]
 
 
 def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
@@ -145,60 +153,3 @@ def _run_lines(run: Mapping[str, Any], is_last: bool) -> list[str]:
                 f" {tally.errors} errors"
             )
     return lines + [f"  {run['message']}"] * bool(run["message"])
-
-
-def _next(found: Mapping[str, Any]) -> list[str]:
-    """Give the next safe commands, each with what it is for."""
-    if found["is_at_work"]:
-        return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
-    if not found["runs"]:
-        return list(first_steps())
-    steps = []
-    for number, run in enumerate(found["runs"]):
-        is_done = run["status"] == runs.SUCCEEDED and run["action"] == "apply"
-        if is_done and _is_whole(run):
-            break  # it has also done what earlier runs left
-        steps += _ways_on(run, is_last=number == 0)
-    if found["pending"]:
-        steps.append(f"{COMMAND} reindex")
-    if found["problems"]:
-        steps.append(f"{COMMAND} problems --run {found['runs'][0]['id']}")
-    return [*dict.fromkeys(steps), f"{COMMAND} verify"]
-
-
-def _ways_on(run: Mapping[str, Any], is_last: bool) -> list[str]:
-    """Give both ways on from a run that did not finish, and nothing from any other."""
-    if run["status"] == runs.SUCCEEDED or not (run["standing"] or is_last):
-        return []
-    is_of_alembic = run["origin"] == "alembic"
-    if run["action"] == "revert":
-        again = DOWNGRADE if is_of_alembic else _rollback(run["options"])
-        return [f"{again}    to restore the rest"]
-    steps = []
-    if run["standing"] or run["action"] == "apply":
-        again = UPGRADE if is_of_alembic else f"{COMMAND} update"
-        if not _is_whole(run):
-            again = "the same command again, with its options"
-        steps.append(f"{again}    to do the rest")
-    if run["standing"]:
-        changes = counted(run["standing"], "change")
-        undo = _rollback({"run": run["id"]})
-        steps.append(f"{undo}    to undo its {changes}")
-    return steps
-
-
-def _is_whole(run: Mapping[str, Any]) -> bool:
-    """Tell whether a run was to change all rows; a rehearsal is part of that."""
-    options = run["options"]
-    some = {"start_date", "end_date", "exclude", "only", "plan"}
-    if run["action"] != "rehearse":
-        some.add("limit")
-    return not some & options.keys() and len(options["kinds"]) == len(DATED)
-
-
-def _rollback(selection: Mapping[str, Any]) -> str:
-    """Give the command for what a run row keeps of a selection."""
-    words = [f"--run {selection['run']}"] if "run" in selection else []
-    words += [f"--record {name}" for name in selection.get("records", ())]
-    words += [f"--community {name}" for name in selection.get("communities", ())]
-    return escape(" ".join([COMMAND, "rollback", *words]))

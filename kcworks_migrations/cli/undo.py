@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 """``rollback`` and ``stop``: the old dates back, and an end to the run at work."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 from flask import current_app
 from invenio_db import db
@@ -11,14 +14,24 @@ from ..config import options_from
 from ..database import Database
 from ..interrupt import pause, tries
 from ..kinds import DATED
-from ..ledger import plans, runs, tables
-from ..ledger.standing import Selection, count_standing
+from ..ledger import history, plans, runs, tables
+from ..ledger.standing import PlanFile, Selection, count_standing, plan_files
 from ..report.reporter import Reporter
-from ..text import COMMAND, counted, echo, escape
-from .common import ask, connected, exit_with, json_option, reason_option, yes_option
+from ..report.steps import taken_back_lines
+from ..text import COMMAND, DOWNGRADE, counted, echo, escape
+from .common import (
+    ask,
+    connected,
+    exit_with,
+    json_option,
+    reason_option,
+    tell,
+    yes_option,
+)
 from .group import created_dates
 
 LOOK_SECONDS = 0.5
+CHANGED_SHOWN = 10
 
 
 @created_dates.command()
@@ -29,6 +42,9 @@ LOOK_SECONDS = 0.5
 @click.option(
     "--community", "communities", multiple=True, metavar="SLUG", help="Only this one."
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be restored; write nothing."
+)
 @reason_option
 @json_option
 @yes_option
@@ -36,28 +52,68 @@ def rollback(
     run_id: int | None,
     records: tuple[str, ...],
     communities: tuple[str, ...],
+    dry_run: bool,
     reason: str | None,
     is_json: bool,
     yes: bool,
 ) -> None:
     """Restore the old dates without moving Alembic.
 
-    For an upgrade that did not finish, for an update, or for some rows. After a
-    finished upgrade, `invenio alembic downgrade a94c06be7d15` does the same for all.
+    Works in every state; `status` says when `invenio alembic downgrade a94c06be7d15`
+    is the better undo of everything, as Alembic has the revision applied.
 
     \b
     Examples:
-      invenio kcworks-created-dates rollback
+      invenio kcworks-created-dates rollback --dry-run
       invenio kcworks-created-dates rollback --run 3
       invenio kcworks-created-dates rollback --record 5f5st-kvr34 --record 1q2w3-e4r56
     """  # noqa: D301 - click reads the escape
     selection = Selection(run_id, records, communities)
     with connected() as database:
-        standing = database.transaction(_standing, database, selection)
-    ask(f"This restores {counted(standing, 'created date')}.", yes)
+        found = database.transaction(_what_is_restored, database, selection)
+    if dry_run:
+        nothing = "[DRY RUN] Nothing was written."
+        tell(is_json, found, [*_lines(found), nothing])
+        return
+    ask("\n".join(_lines(found)), yes)
     _, how = options_from(current_app.config)
     reporter = Reporter(how.verbose, is_json)
     exit_with(migration.revert(db.engine, "cli", selection, reporter, reason))
+
+
+def _what_is_restored(database: Database, selection: Selection) -> dict[str, Any]:
+    """Read what a rollback would do; give what is printed as JSON."""
+    standing = _standing(database, selection)
+    count, shown = history.changed_since(database, CHANGED_SHOWN, selection)
+    files = plan_files(database, selection)
+    return {
+        "standing": standing,
+        "changed_since": count,
+        "changed_since_shown": shown,
+        "decisions": [plan._asdict() | {"again": plan.command} for plan in files],
+        "is_applied": tables.state(database).is_applied,
+    }
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    """Say what a rollback would do."""
+    changed = found["changed_since"]
+    dates = counted(found["standing"] - changed, "created date")
+    lines = [f"This restores {dates}."]
+    if changed:
+        rows = counted(changed, "row")
+        lines.append(f"Left alone, as somebody has changed them since: {rows}")
+        for row in found["changed_since_shown"]:
+            lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
+    for plan in found["decisions"]:
+        if plan["decisions"]:
+            lines += taken_back_lines([PlanFile(*map(plan.get, PlanFile._fields))])
+    if found["is_applied"]:
+        lines.append(
+            "Alembic will still record the revision as applied; for everything, prefer"
+            f" {DOWNGRADE}"
+        )
+    return lines
 
 
 def _standing(database: Database, selection: Selection) -> int:

@@ -12,6 +12,7 @@ from ..database import Database
 from ..kinds import DATED, Kind
 from ..text import show
 from .runs import FAILED, KILLED, RUNNING
+from .standing import SELECTED, Selection
 
 SELECT_HISTORY = text("""
 SELECT run_id, kind, entity_id::text AS entity_id, label, old_created, new_created,
@@ -28,10 +29,10 @@ FROM kcworks_created_dates_problem
 WHERE label = :name OR entity_id::text = :name ORDER BY id
 """)
 # What a restoration would leave alone; each row has the count of all of them.
-SELECT_CHANGED_SINCE = """
+SELECT_CHANGED_SINCE = f"""
 SELECT b.label, t.created::text AS created, count(*) OVER () AS count
-FROM kcworks_created_dates_backup AS b JOIN {table} AS t ON t.id = b.entity_id
-WHERE b.kind = :kind AND b.outcome IS NULL AND t.created <> (b.new_created{convert})
+FROM kcworks_created_dates_backup AS b JOIN {{table}} AS t ON t.id = b.entity_id
+WHERE {SELECTED} AND t.created <> (b.new_created{{convert}})
   AND NOT EXISTS (
     SELECT FROM kcworks_created_dates_backup AS later
     WHERE later.entity_id = b.entity_id AND later.kind = b.kind
@@ -90,6 +91,8 @@ HAS_SUCCEEDED = text(
 )
 
 PAGE_ROWS = 1000
+
+ALL = Selection()
 
 
 class Unfinished(NamedTuple):
@@ -173,8 +176,15 @@ def present(
     return {row.id: show(row.created) if row.created else row.text for row in rows}
 
 
-def changed_since(database: Database, limit: int) -> tuple[int, list[dict[str, Any]]]:
+def changed_since(
+    database: Database, limit: int, selection: Selection = ALL
+) -> tuple[int, list[dict[str, Any]]]:
     """Count the changed rows that somebody changed again; looks at every one.
+
+    Args:
+        database: The connection.
+        limit: How many rows of each kind to give.
+        selection: Only among these changes.
 
     Returns:
         How many, and some of each kind.
@@ -182,7 +192,7 @@ def changed_since(database: Database, limit: int) -> tuple[int, list[dict[str, A
     total, shown = 0, []
     for kind in DATED:
         rows = database.execute_on(
-            kind, SELECT_CHANGED_SINCE, kind=kind.name, limit=limit
+            kind, SELECT_CHANGED_SINCE, **selection.values(kind), limit=limit
         ).fetchall()
         total += rows[0].count if rows else 0
         shown += [

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Which changes stand, which of them can be restored now, and which are decisions."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +13,10 @@ from sqlalchemy import text
 from ..database import Database
 from ..kinds import DATED, RECORD, Kind
 from ..rules.values import Decided
+from ..text import COMMAND, escape
 from . import tables
 
-_SELECTED = """
+SELECTED = """
     b.outcome IS NULL AND (CAST(:kind AS text) IS NULL OR b.kind = :kind)
     AND (CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id)
     AND (CAST(:names AS text[]) IS NULL OR b.label = ANY(CAST(:names AS text[]))
@@ -28,7 +30,7 @@ _BUILDS_ON_IT = """
     AND later.id > b.id AND later.outcome IS NULL
 """
 _REACHABLE = f"""
-FROM kcworks_created_dates_backup AS b WHERE {_SELECTED} AND NOT EXISTS (
+FROM kcworks_created_dates_backup AS b WHERE {SELECTED} AND NOT EXISTS (
     SELECT FROM kcworks_created_dates_backup AS later WHERE {_BUILDS_ON_IT})
 """
 SELECT_REACHABLE = text(
@@ -38,18 +40,32 @@ SELECT_REACHABLE = text(
 )
 COUNT_REACHABLE = text(f"SELECT count(*) {_REACHABLE}")
 COUNT_STANDING = text(
-    f"SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE {_SELECTED}"
+    f"SELECT count(*) FROM kcworks_created_dates_backup AS b WHERE {SELECTED}"
 )
 # Rows of a run that later runs changed again, by the latest of these.
 SELECT_LATER_RUNS = text(f"""
 SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b
-JOIN kcworks_created_dates_backup AS later ON {_BUILDS_ON_IT} WHERE {_SELECTED}
+JOIN kcworks_created_dates_backup AS later ON {_BUILDS_ON_IT} WHERE {SELECTED}
 GROUP BY later.run_id ORDER BY later.run_id DESC
 """)
 SELECT_IDS_OF_RUN = text(
     "SELECT b.entity_id::text FROM kcworks_created_dates_backup AS b"
     " WHERE b.run_id = :run_id AND b.kind = :kind"
 )
+
+# The files whose lines made the selected changes: decisions have the file with the
+# entry, what the rules gave as well has it with the run.
+SELECT_PLAN_FILES = text(f"""
+SELECT file, sha256, count(*) FILTER (WHERE is_decision) AS decisions
+FROM (
+    SELECT coalesce(b.source_file, r.options->'plan'->>'file') AS file,
+           coalesce(b.source_sha256, r.options->'plan'->>'sha256') AS sha256,
+           b.source = 'plan' AS is_decision
+    FROM kcworks_created_dates_backup AS b
+    JOIN kcworks_created_dates_run AS r ON r.id = b.run_id WHERE {SELECTED}
+) AS f
+WHERE file IS NOT NULL GROUP BY file, sha256 ORDER BY file, sha256
+""")
 
 _DECISION = "b.source = 'plan' AND b.outcome IS NULL"
 # A fragment for queries of other rooms on a table of the instance, known as `t`. It
@@ -82,6 +98,20 @@ WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[])
   AND b.kind = 'community' AND b.outcome IS NULL
 GROUP BY b.entity_id
 """)
+
+
+class PlanFile(NamedTuple):
+    """A curator's file whose dates stand."""
+
+    file: str
+    sha256: str
+    decisions: int
+    """How many decisions that it made stand."""
+
+    @property
+    def command(self) -> str:
+        """The command that carries it out."""
+        return f"{COMMAND} update --plan {shlex.quote(escape(self.file))}"
 
 
 class Known(NamedTuple):
@@ -184,6 +214,16 @@ def later_runs(
         for later in database.execute(SELECT_LATER_RUNS, **selection.values(kind)):
             found[later.run_id] = found.get(later.run_id, 0) + later.rows
     return found
+
+
+def plan_files(database: Database, selection: Selection) -> list[PlanFile]:
+    """Read which curators' files the selected changes that stand came from."""
+    found: dict[tuple[str, str], int] = {}
+    for kind in DATED:
+        for row in database.execute(SELECT_PLAN_FILES, **selection.values(kind)):
+            file = (row.file, row.sha256)
+            found[file] = found.get(file, 0) + row.decisions
+    return [PlanFile(*file, decisions) for file, decisions in sorted(found.items())]
 
 
 def ids_of_run(database: Database, run_id: int, kind: Kind) -> set[str]:

@@ -28,10 +28,11 @@ from ..config import How, What, options_from, reason_in_environment
 from ..database import Database, opened
 from ..errors import RunFailedError
 from ..interrupt import interrupt
-from ..ledger import plans, runs
+from ..ledger import plans, runs, standing
 from ..ledger.runs import Run
 from ..ledger.standing import Selection
 from ..report.reporter import Reporter
+from ..report.steps import taken_back_lines
 from ..report.summary import PROBLEMS_SHOWN, Summary
 from ..text import CARRY_OUT, SAVE_PLAN, counted
 from .approval import check_approved
@@ -151,6 +152,10 @@ def revert(
 
     with working(engine, how, reporter, origin, begin) as work:
         queue = _queue(work)
+        files = work.database.transaction(standing.plan_files, work.database, selection)
+        work.summary.plans = files
+        for line in taken_back_lines(files):
+            reporter.line(line)
         if left := Downgrade(work, selection).do():
             rows = counted(left, "row")
             fact = f"{rows} stayed locked by another session at every attempt."

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..database import Database
 from ..interrupt import CheckStop, never
-from ..ledger import history, pending, problems, runs
+from ..ledger import history, pending, problems, runs, tables
 from ..ledger.pending import Sent
 from ..ledger.runs import Run
 from ..ledger.statistics import Progress
@@ -135,3 +135,5 @@ class Work:
         summary.problems = problems.first(database, run_id, PROBLEMS_SHOWN)
         summary.unfinished = history.unfinished_runs(database, run_id)
         summary.pending = pending.count(database)
+        summary.is_applied = tables.state(database).is_applied
+        summary.on_upgrade = self.how.on_upgrade

@@ -7,8 +7,9 @@ import textwrap
 from ..kinds import COMMUNITY, Kind
 from ..ledger.statistics import Statistics, Tally
 from ..rules.values import REASONS, Problem
-from ..text import COMMAND, DOWNGRADE, UPGRADE, WIDTH, counted, duration, show, wrapped
+from ..text import COMMAND, WIDTH, counted, duration, show, wrapped
 from .consequences import consequences
+from .steps import way_back_lines
 from .summary import Summary
 
 
@@ -68,7 +69,14 @@ def summary_lines(summary: Summary) -> list[str]:
             lines.append("What else changes (more in the README):")
             lines += [f"  - {text}" for text in consequences()]
         lines.append(f"Look at the state: {COMMAND} status")
-        lines.append(_way_back(summary))
+        lines += way_back_lines(
+            summary.action,
+            summary.origin,
+            summary.run_id,
+            summary.is_applied,
+            summary.plans,
+            summary.on_upgrade,
+        )
         if is_revert:
             lines += [
                 "This package may be removed when `status` says that the index",
@@ -108,17 +116,6 @@ def table_lines(statistics: Statistics, verb: str) -> list[str]:
             numbers = (t.total_found, t.updated, t.skipped, t.no_records, t.errors)
             lines.append(f"  {name:<12}" + "".join(f"{n:>11}" for n in numbers))
     return [*lines, ""]
-
-
-def _way_back(summary: Summary) -> str:
-    """Give the command that undoes a run; Alembic only knows of its own."""
-    is_of_alembic = summary.origin == "alembic"
-    if summary.action == "revert":
-        again = UPGRADE if is_of_alembic else f"{COMMAND} update"
-        return f"Do it again: {again}"
-    if is_of_alembic:
-        return f"Undo (and nothing else): {DOWNGRADE}"
-    return f"Undo this run: {COMMAND} rollback --run {summary.run_id}"
 
 
 def unfinished_lines(summary: Summary) -> list[str]:

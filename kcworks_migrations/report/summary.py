@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ledger.history import Unfinished
+from ..ledger.standing import PlanFile
 from ..ledger.statistics import Statistics
 from ..rules.values import Change, Problem
 from .views import PlanView
@@ -31,6 +32,12 @@ class Summary:
     queue_error: str | None = None
     origin: str = "alembic"
     """Who asked, which decides how to undo it."""
+    is_applied: bool = False
+    """Whether Alembic records the dates as changed."""
+    plans: list[PlanFile] = field(default_factory=list)
+    """Of a restoration: the curators' files whose dates it took back."""
+    on_upgrade: str = "apply"
+    """The setting."""
     stopped_at: dict[str, int] | None = None
     """By kind, after how many rows it stopped early, or after how many of the changes
     the queueing did; none when all is done."""

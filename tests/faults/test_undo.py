@@ -161,28 +161,35 @@ def test_absolute_undo_typed_twice_does_nothing_more(instance, alembic):
     ("value", "state", "drops"),
     [
         ("no", "restored", False),
-        ("yes", "restored", True),
+        ("yes", "restored", False),
+        ("yes", "settled", True),
         ("yes", "pending", False),
-        ("yes", "standing", True),
+        ("yes", "standing", False),
     ],
 )
 def test_ledger_is_dropped_only_when_the_environment_says_so(
     instance, alembic, monkeypatch, value, state, drops
 ):
-    """But what is to be reindexed is known nowhere else, so it comes first."""
+    """And never while changes stand, or before the index has settled.
+
+    Which documents hold other dates is known nowhere else.
+    """
     instance.record("2016-02-29T13:11:39Z")
     instance.upgrade()
     alembic.downgrade(TABLES_REVISION)
     if state == "standing":
         instance.upgrade()
+    if state in ("settled", "standing", "pending"):
+        instance.execute("UPDATE kcworks_created_dates_run SET settled_at = now()")
     if state == "pending":
         instance.execute("UPDATE kcworks_created_dates_backup SET queued_at = NULL")
     monkeypatch.setenv(DROP_LEDGER, value)
     if drops:
         alembic.downgrade(RELATIVE)
     else:
-        with pytest.raises(ClickException):
+        with pytest.raises(ClickException) as refusal:
             alembic.downgrade(RELATIVE)
+        assert refusal.value.exit_code == 2
     assert has_tables(instance) is not drops
     assert stamps(instance) == {FIRST_REVISION if drops else TABLES_REVISION}
     alembic.upgrade("kcworks_migrations@head")

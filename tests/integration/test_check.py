@@ -415,19 +415,6 @@ def test_stamp_without_tables_is_a_stop(look, instance):
     assert f"`invenio alembic stamp {ROOT}`" in line.what_to_do
 
 
-def test_advice_for_tables_without_a_stamp_mends_it(look, instance, app):
-    stamps = stamped(instance)
-    update = "UPDATE alembic_version SET version_num = '{}' WHERE version_num = '{}'"
-    with statements(instance, update.format(ROOT, DATA), update.format(DATA, TABLES)):
-        (line,) = look("revision")
-        assert line.level == "stop" and " exists, " in line.fact
-        assert f"`invenio alembic stamp {TABLES}`" in line.what_to_do
-        app.test_cli_runner().invoke(app.cli.commands["alembic"], ["stamp", TABLES])
-        (line,) = look("revision")
-        assert line.level == "fine" and line.fact.startswith("Pending, the tables are")
-    assert stamped(instance) == stamps
-
-
 # --- the rows ------------------------------------------------------------------------
 
 
