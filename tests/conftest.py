@@ -3,6 +3,8 @@
 """The application, started once for all tests, on the instance that runs them."""
 
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -89,3 +91,28 @@ def worker(instance, worker_of_module):
     forget_tasks()
     yield worker_of_module
     worker_of_module.rest()
+
+
+@pytest.fixture
+def typed(app, instance, invoke):
+    """Type every command in a text, as far as it can be typed."""
+    from support.faults import forget_connections
+
+    def type_commands(text: str) -> None:
+        commands = re.findall(r"`([^`]+)`", text)
+        assert commands, text
+        for command in commands:
+            forget_connections(instance)
+            if command.startswith("DELETE FROM"):
+                instance.execute(command)
+                continue
+            invenio, group, *arguments = shlex.split(command)
+            assert invenio == "invenio"
+            if group == "alembic":
+                alembic = app.cli.commands["alembic"]
+                result = app.test_cli_runner().invoke(alembic, arguments)
+            else:
+                result = invoke(*arguments, "--yes")
+            assert result.exit_code == 0, f"{command}: {result.output}"
+
+    return type_commands

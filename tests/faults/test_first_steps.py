@@ -4,8 +4,6 @@
 
 import json
 import os
-import re
-import shlex
 import sys
 import time
 
@@ -132,30 +130,6 @@ def test_commands_started_together_leave_one_stamp(app, bare, first, second, poi
 
 
 # --- advice ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def typed(app, instance, invoke):
-    """Type every command in a text, as far as it can be typed."""
-
-    def type_commands(text: str) -> None:
-        commands = re.findall(r"`([^`]+)`", text)
-        assert commands, text
-        for command in commands:
-            forget_connections(instance)
-            if command.startswith("DELETE FROM"):
-                instance.execute(command)
-                continue
-            invenio, group, *arguments = shlex.split(command)
-            assert invenio == "invenio"
-            if group == "alembic":
-                alembic = app.cli.commands["alembic"]
-                result = app.test_cli_runner().invoke(alembic, arguments)
-            else:
-                result = invoke(*arguments, "--yes")
-            assert result.exit_code == 0, f"{command}: {result.output}"
-
-    return type_commands
 
 
 def revision_of(invoke) -> dict:
