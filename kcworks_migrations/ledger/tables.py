@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
 from ..database import Database, opened
-from ..errors import RefusedError
+from ..errors import RefusedError, RunInProgressError
 from ..interrupt import tries
 from ..models import CreatedDatesBackup, CreatedDatesProblem, CreatedDatesRun
 from ..text import UPGRADE
@@ -104,8 +104,8 @@ def make(engine: Engine, lock_timeout_seconds: int) -> None:
         lock_timeout_seconds: How long a look waits for a locked table.
 
     Raises:
-        RefusedError: Alembic's stamps are damaged, or a table of ours is missing.
-        ClickException: Another process was at work all the time.
+        RefusedError: Alembic's stamps are damaged, or a table can't be used.
+        RunInProgressError: Another process was at work all the time.
     """
     with opened(engine, lock_timeout_seconds) as database:
         for is_last in tries(PAUSES_SECONDS):
@@ -117,9 +117,12 @@ def make(engine: Engine, lock_timeout_seconds: int) -> None:
             try:
                 current_app.extensions["invenio-db"].alembic.upgrade(TABLES_REVISION)
                 return
-            except click.ClickException:
+            except click.ClickException as error:
+                if error.exit_code != RunInProgressError.exit_code:
+                    fact, _, step = error.message.partition(" Nothing was changed: ")
+                    raise RefusedError(fact, step) from error
                 if is_last:
-                    raise
+                    raise RunInProgressError(None, None, None) from error
 
 
 def check(database: Database) -> None:

@@ -18,8 +18,13 @@ from support.faults import (
     stop_this_process,
 )
 from support.instance import utc
+from support.worker import Worker, result_of
 
 from kcworks_migrations.cli import created_dates
+from kcworks_migrations.tasks import (
+    update_community_created_dates_task,
+    update_record_created_dates_task,
+)
 
 FIRST_REVISION = "7f3a51c9e0d2"
 OURS = (FIRST_REVISION, TABLES_REVISION, DATA_REVISION)
@@ -127,6 +132,25 @@ def test_commands_started_together_leave_one_stamp(app, bare, first, second, poi
     changed = {entry.label: entry.new_created for entry in bare.backup()}
     assert changed == {"one": utc("2016-02-29T13:11:39"), "seven": utc("2016-02-29")}
     assert len(bare.backup()) == 2
+
+
+def test_two_tasks_sent_at_once_both_do_their_part(app, bare, worker):
+    """Each makes the tables if they are absent."""
+    second = Worker(worker._log.with_name("second.log"))
+    try:
+        for one in (worker, second):
+            one.start()
+        tasks = [
+            update_record_created_dates_task.delay(),
+            update_community_created_dates_task.delay(),
+        ]
+        for task in tasks:
+            result = result_of(task.id)
+            assert result.state == "SUCCESS", result.result
+    finally:
+        second.kill()
+    assert ours(bare) == [TABLES_REVISION]
+    assert {entry.label for entry in bare.backup()} >= {"one"}
 
 
 # --- advice ---------------------------------------------------------------------------
@@ -264,9 +288,13 @@ def test_status_of_a_new_database_names_what_changes_dates(
     assert len(bare.backup()) == 2
 
 
-def test_table_of_an_earlier_build_is_not_taken_over(bare, alembic, app):
-    lose_the_stamp(bare, alembic, app)
+def test_table_of_an_earlier_build_is_not_taken_over(bare, alembic, app, invoke):
+    lose_stamp_and_table(bare, alembic, app)
     bare.execute("ALTER TABLE kcworks_created_dates_run DROP COLUMN reason")
+    update = invoke("update", "--yes")
+    assert update.exit_code == 2
+    assert "lacks reason. Nothing was changed: export it" in update.output
+    assert "Traceback" not in update.output
     upgrade = app.cli.commands["alembic"], ["upgrade", HEAD]
     result = app.test_cli_runner().invoke(*upgrade)
     assert result.exit_code == 2
