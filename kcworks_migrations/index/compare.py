@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from invenio_search import current_search_client
 from invenio_search.engine import search
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
@@ -26,6 +25,7 @@ from ..ledger import history, pending, settling
 from ..report.reporter import Reporter
 from ..text import escape
 from . import outbox
+from .client import search_client
 from .correct import correct
 from .documents import MISSING, Outcome, alias_of
 from .health import Gate
@@ -96,7 +96,7 @@ def wrong_documents(database: Database, kind: Kind, ids: list[str]) -> list[str]
     if not ids:
         return []
     try:
-        current_search_client.indices.refresh(index=alias_of(kind))
+        search_client().indices.refresh(index=alias_of(kind))
     except search.exceptions.TransportError as error:
         return [f"OpenSearch failed: {escape(str(error))}"]
     outcome = correct(database, kind, ids, is_written=False)

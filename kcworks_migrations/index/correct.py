@@ -54,12 +54,12 @@ REVIVED_SECONDS = 3
 """How long whoever deleted a row has for removing its document: it fails if we were
 quicker. Rare: the row must have gone between our reading and our writing."""
 
-UNFIT, CONFLICT, TOO_LARGE = 400, 409, 413
+UNFIT, NO_INDEX, CONFLICT, TOO_LARGE = 400, 404, 409, 413
 SPLITTING = {TOO_LARGE, BUSY, "TIMEOUT"}
 """Answers to a request that a smaller one may not get."""
-ENDING = {403, 408, 500, 502, 503, 504, "N/A", "TIMEOUT"}
-"""Answers that may be others later, but not now: writing is blocked (403), a node is
-gone."""
+ENDING = {403, NO_INDEX, 408, 500, 502, 503, 504, "N/A", "TIMEOUT"}
+"""Answers that may be others later, but not now: writing is blocked (403), the index or
+a node is gone."""
 
 
 def correct(
@@ -122,6 +122,11 @@ class _Turn:
 
     def work(self, ids: list[str]) -> list[str]:
         """Do each of some ids once; give those that are to be tried again."""
+        try:
+            self.index.resolve()
+        except search.exceptions.TransportError as error:
+            self._end(error)
+            return ids
         if self.revived:
             pause(REVIVED_SECONDS, self.check_stop)
         again: list[str] = []

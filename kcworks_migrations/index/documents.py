@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from flask import current_app
 from invenio_indexer.proxies import current_indexer_registry
-from invenio_search import current_search_client
 from invenio_search.engine import search
 from invenio_search.utils import build_alias_name
 from sqlalchemy.exc import NoResultFound, SQLAlchemyError
 
 from ..kinds import Kind
 from ..text import escape
+from .client import search_client
 
 Document = dict[str, Any]
 """As OpenSearch answers: `_id`, `_version`, `_seq_no`, `_primary_term`, `_source`."""
@@ -26,6 +26,7 @@ SHOW_TIMEOUT_SECONDS = 5
 
 RIGHT, STALE, MISSING = "right", "stale", "missing"
 OK, GONE, BUSY = 200, 410, 429
+OTHER_ANSWER = "the answer is about other documents than the request"
 
 # The client takes simplejson, which every Invenio has: several times slower.
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -73,25 +74,29 @@ class Index:
     """The index to which the service writes documents of one kind."""
 
     def __init__(self, kind: Kind) -> None:
-        """Take a client that repeats nothing by itself.
-
-        OpenSearch may have done a write and answered late; a repetition would overwrite
-        what came in between.
+        """Take a client that repeats nothing.
 
         Args:
             kind: Of the documents.
         """
-        self._client = copy.copy(current_search_client._get_current_object())
-        self._client.transport = copy.copy(self._client.transport)
-        self._client.transport.max_retries = 0
+        self._client = search_client(is_repeating=False)
+        self._alias = alias_of(kind)
+        self._names: set[str] = set()
+        """The alias and what is behind it."""
         self._how = {
-            "index": alias_of(kind),
+            "index": self._alias,
             "request_timeout": current_app.config["INDEXER_BULK_REQUEST_TIMEOUT"],
         }
+
+    def resolve(self) -> None:
+        """Ask once what is behind the alias, so that each answer can be checked."""
+        if not self._names:
+            self._names = {self._alias, *self._client.indices.get_alias(**self._how)}
 
     def read(self, ids: list[str]) -> tuple[dict[str, Document], dict[str, Any]]:
         """Read documents; give those that are there and what failed, each by id."""
         answers = self._client.mget(body={"ids": ids}, **self._how)["docs"]
+        self._check(ids, answers)
         found = {d["_id"]: d for d in answers if d.get("found")}
         return found, {d["_id"]: d["error"] for d in answers if "error" in d}
 
@@ -108,19 +113,33 @@ class Index:
             }
             guard = [{"update": _as_read(document)}, {"doc": {}}]
             actions += [*guard, {"index": write}, document["_source"]]
-        body = "\n".join(map(_as_json, actions))
-        items = self._client.bulk(body=body, **self._how)["items"]
-        written = []
-        for guard, item in zip(items[::2], items[1::2], strict=True):
-            answer, is_as_read = item["index"], guard["update"]["status"] < 300
-            error = answer.get("error")
-            written.append(Written(answer["_id"], answer["status"], error, is_as_read))
-        return written
+        items = self._bulk("\n".join(map(_as_json, actions)))
+        guards, answers = items[::2], items[1::2]
+        for some in (guards, answers):
+            self._check([d["_id"] for d in documents], some)
+        return [
+            Written(a["_id"], a["status"], a.get("error"), guard["status"] < 300)
+            for guard, a in zip(guards, answers, strict=True)
+        ]
 
     def remove(self, documents: list[Document]) -> None:
         """Remove documents that nobody has written since they were read."""
-        actions = [{"delete": _as_read(document)} for document in documents]
-        self._client.bulk(body=actions, **self._how)
+        answers = self._bulk([{"delete": _as_read(document)} for document in documents])
+        self._check([d["_id"] for d in documents], answers)
+
+    def _bulk(self, body: Any) -> list[dict[str, Any]]:
+        items = self._client.bulk(body=body, **self._how)["items"]
+        return [answer for item in items for answer in item.values()]
+
+    def _check(self, ids: list[str], answers: list[dict[str, Any]]) -> None:
+        """Take no answer to another request for one to ours.
+
+        Raises:
+            TransportError: It is about other documents, or another index.
+        """
+        is_ours = {answer["_index"] for answer in answers} <= self._names
+        if not is_ours or [answer["_id"] for answer in answers] != ids:
+            raise search.exceptions.TransportError("N/A", OTHER_ANSWER, {})
 
 
 def _as_read(document: Document) -> Document:
@@ -141,14 +160,19 @@ def made(kind: Kind, id: str) -> tuple[Any, Exception | None]:
     Returns:
         `OK`, `GONE` (there is no row), or what OpenSearch said, with the error.
     """
+    # A copy of it, with a client of this process.
+    indexer = copy.copy(current_indexer_registry.get(kind.indexer))
+    indexer.client = search_client(is_repeating=False)
     try:
-        current_indexer_registry.get(kind.indexer).index_by_id(id)
+        answer = indexer.index_by_id(id, arguments={"require_alias": True})
     except NoResultFound as error:
         return GONE, error
     except SQLAlchemyError as error:
         return BUSY, error
     except Exception as error:
         return getattr(error, "status_code", None), error
+    if answer["_id"] != id:
+        return "N/A", search.exceptions.TransportError("N/A", OTHER_ANSWER, {})
     return OK, None
 
 
@@ -161,7 +185,7 @@ def alias_of(kind: Kind) -> str:
 def created_in_index(kind: Kind, id: str) -> str:
     """Give `created` of a document for a person, or why there is none to give."""
     try:
-        document = current_search_client.get(
+        document = search_client().get(
             index=alias_of(kind),
             id=id,
             _source_includes=["created"],

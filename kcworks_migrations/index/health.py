@@ -5,7 +5,6 @@
 import logging
 from dataclasses import dataclass
 
-from invenio_search import current_search_client
 from invenio_search.engine import search
 
 from ..config import How
@@ -13,6 +12,7 @@ from ..errors import RunFailedError
 from ..interrupt import CheckStop, pause
 from ..report.reporter import Reporter
 from ..text import escape
+from .client import search_client
 
 
 class SearchUnhealthyError(Exception):
@@ -40,7 +40,7 @@ def look(timeout_seconds: float) -> Health:
         What was seen.
     """
     try:
-        status = current_search_client.cluster.health(
+        status = search_client().cluster.health(
             timeout=f"{timeout_seconds}s", request_timeout=timeout_seconds
         )["status"]
     except search.exceptions.ConnectionError as error:  # a timeout is one, too

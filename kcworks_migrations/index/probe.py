@@ -7,12 +7,12 @@ from typing import Any
 from celery import current_app as celery_app
 from flask import current_app
 from invenio_indexer.proxies import current_indexer_registry
-from invenio_search import current_search_client
 
 from ..config import How
 from ..kinds import KINDS
 from ..text import escape
 from .broker import connected
+from .client import search_client
 from .documents import alias_of
 
 TIMEOUT_SECONDS = 5
@@ -72,7 +72,7 @@ def scheduled_tasks() -> set[str]:
 
 def missing_indices() -> list[str]:
     """Give the names of the instance's indices that OpenSearch does not have."""
-    indices = current_search_client.indices
+    indices = search_client().indices
     return [
         name
         for name in _names()
@@ -89,10 +89,10 @@ def blocks() -> list[str]:
         Of each block, the index, or the cluster, and OpenSearch's name for it.
     """
     # The names are aliases; blocks are told of the indices behind them.
-    ours = current_search_client.indices.get_alias(
+    ours = search_client().indices.get_alias(
         index=",".join(_names()), request_timeout=TIMEOUT_SECONDS
     )
-    answer = current_search_client.cluster.state(
+    answer = search_client().cluster.state(
         metric="blocks", request_timeout=TIMEOUT_SECONDS
     )["blocks"]
     found = {"the cluster": answer.get("global", {})}

@@ -8,6 +8,7 @@ happens then, nothing is lost: another worker, or the same one later, ends the w
 
 import ast
 import os
+import re
 
 import pytest
 from celery.schedules import maybe_schedule
@@ -75,9 +76,10 @@ def start_worker(tmp_path, proxy):
     """Start workers with beat, which talk to OpenSearch through the proxy."""
     workers = []
 
-    def start(**environment) -> Worker:
+    def start(*options, **environment) -> Worker:
         worker = Worker.with_beat(
             tmp_path / f"worker-{len(workers)}.log",
+            *options,
             **{"INVENIO_SEARCH_HOSTS": repr([proxy.host])} | environment,
         )
         worker.start()
@@ -97,20 +99,25 @@ def wait_until_clean(instance) -> None:
     wait_until(lambda: verdict_of(instance).is_clean, "every document is right")
 
 
-def test_beat_of_the_application_has_the_queues_drained(upgrade, app, start_worker):
-    schedule = app.config["CELERY_BEAT_SCHEDULE"]["indexer"]
-    assert schedule["task"] == BEAT_TASK and maybe_schedule(schedule["schedule"])
-    upgraded = upgrade()
-    # Some are for the ordinary indexer, whose queue the same beat has drained.
-    ids = [entry.entity for entry in upgraded.backup(kind="record")][:5]
-    name = index.name_of("record")
+def remove_documents(kind: str, ids: list[str]) -> None:
+    """Remove documents, which Invenio's indexer then rebuilds."""
+    name = index.name_of(kind)
     for id in ids:
         version = current_search_client.get(index=name, id=id)["_version"]
         current_search_client.delete(
             index=name, id=id, version=version, version_type="external_gte"
         )
+
+
+def test_beat_of_the_application_has_the_queues_drained(upgrade, app, start_worker):
+    schedule = app.config["CELERY_BEAT_SCHEDULE"]["indexer"]
+    assert schedule["task"] == BEAT_TASK and maybe_schedule(schedule["schedule"])
+    upgraded = upgrade()
+    ids = [entry.entity for entry in upgraded.backup(kind="record")][:5]
+    remove_documents("record", ids)
     worker = start_worker()
     wait_until_clean(upgraded)
+    name = index.name_of("record")
     found = current_search_client.mget(index=name, body={"ids": ids})["docs"]
     assert all(document["found"] for document in found)
     assert "Task invenio_indexer.tasks.process_bulk_queue" in worker.log
@@ -186,3 +193,48 @@ def test_opensearch_killed_in_the_middle_loses_nothing(
             wait_until_clean(upgraded)
     finally:
         proxy.stop()
+
+
+@pytest.fixture
+def eager_module(tmp_path):
+    """An installed module that uses the search client while the application is made.
+
+    That is before Celery forks, so that the children inherit its open connection.
+    """
+    (tmp_path / "eager.py").write_text(
+        "from invenio_search import current_search_client\n\n\n"
+        "def ask(app):\n"
+        "    with app.app_context():\n"
+        "        current_search_client.info()\n"
+    )
+    installed = tmp_path / "eager-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: eager\nVersion: 1"
+    )
+    entry_point = "[invenio_base.finalize_app]\neager = eager:ask\n"
+    (installed / "entry_points.txt").write_text(entry_point)
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+def test_children_of_a_worker_read_their_own_answers(
+    upgrade, crowd, eager_module, start_worker
+):
+    copies = [row[0] for row in crowd.execute(index.SELECT_COPIES)]
+    index.draft(crowd, copies)
+    try:
+        upgraded = upgrade()
+        for kind in ("record", "draft"):
+            remove_documents(kind, copies[::20])
+        worker = start_worker("--concurrency", "2", **eager_module)
+        wait_until_clean(upgraded)
+        wrong = index.stale_documents(upgraded)
+    finally:
+        crowd.execute("DELETE FROM rdm_drafts_metadata")
+        current_search_client.delete_by_query(
+            index=index.name_of("draft"), body={"query": {"match_all": {}}}
+        )
+    children = set(re.findall(r"ForkPoolWorker-\d+", worker.log))
+    assert len(children) == 2, "both have worked"
+    assert "Traceback" not in worker.log and "stay queued" not in worker.log
+    assert not wrong and not upgraded.problems()

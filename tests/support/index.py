@@ -431,7 +431,7 @@ _COPIES = (
     SELECT 1, parent_id, id FROM copies
     """,
 )
-_SELECT_COPIES = """
+SELECT_COPIES = """
 SELECT id::text, parent_id::text, json->>'id' AS pid,
        json->'custom_fields'->>'hclegacy:record_creation_date' AS legacy
 FROM rdm_records_metadata WHERE json->>'id' LIKE 'copy-%' ORDER BY id
@@ -449,7 +449,7 @@ def multiply(instance: Instance, count: int) -> list[str]:
             values = {"count": count} if ":count" in statement else {}
             connection.execute(text(statement.replace(":SS", r"\:SS")), values)
     instance.execute("ANALYZE")
-    rows = instance.execute(_SELECT_COPIES)
+    rows = instance.execute(SELECT_COPIES)
     indexer = current_indexer_registry.get(RECORD.indexer)
     indexer.bulk_index([rows[0].id])
     drain()
@@ -477,6 +477,25 @@ def multiply(instance: Instance, count: int) -> list[str]:
     size = {"max_chunk_bytes": 10_000_000}
     search.helpers.bulk(client, actions(), request_timeout=60, **size)
     return [row.id for row in rows]
+
+
+def draft(instance: Instance, ids: list[str]) -> None:
+    """Give each of these copies a draft, as an edit does, and the draft a document."""
+    instance.execute(
+        "INSERT INTO rdm_drafts_metadata SELECT (jsonb_populate_record("
+        " NULL::rdm_drafts_metadata, to_jsonb(r) || jsonb_build_object("
+        " 'fork_version_id', r.version_id, 'version_id', 1, 'expires_at', NULL))).*"
+        " FROM rdm_records_metadata AS r WHERE r.id = ANY(CAST(:ids AS uuid[]))",
+        ids=ids,
+    )
+    client, name = current_search_client, name_of("draft")
+    found = client.mget(index=name_of("record"), body={"ids": ids})["docs"]
+    version = {"_version": 0, "_version_type": "external_gte"}
+    actions = [
+        {"_index": name, "_id": hit["_id"], "_source": hit["_source"], **version}
+        for hit in found
+    ]
+    search.helpers.bulk(client, actions, request_timeout=60, refresh=True)
 
 
 _PATTERNS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%S.%fZ")

@@ -63,9 +63,9 @@ class Worker:
         self._process: subprocess.Popen | None = None
 
     @classmethod
-    def with_beat(cls, log, **environment: str) -> "Worker":
+    def with_beat(cls, log, *options: str, **environment: str) -> "Worker":
         """Make one that beat tells every second to drain the queues."""
-        options = ("--beat", "--schedule", str(log.with_suffix(".schedule")))
+        options += ("--beat", "--schedule", str(log.with_suffix(".schedule")))
         environment["INVENIO_CELERY_BEAT_SCHEDULE"] = repr(SCHEDULE)
         return cls(log, *options, **environment)
 

@@ -49,7 +49,18 @@ def test_indexer_publishes_through_its_producer():
 
 
 def test_indexer_of_a_service_makes_one_document():
-    assert parameters(RecordIndexer.index_by_id) >= {"record_uuid"}
+    assert parameters(RecordIndexer.index_by_id) >= {"record_uuid", "kwargs"}
+    assert "arguments" in parameters(RecordIndexer.index)
+    assert "self.client.index(" in inspect.getsource(RecordIndexer.index)
+    assert "search_client" in parameters(RecordIndexer.__init__)
+
+
+def test_client_opens_its_connection_again_after_it_was_closed():
+    client = search.OpenSearch(["127.0.0.1:1"], max_retries=0)
+    for _ in range(2):
+        with pytest.raises(search.exceptions.ConnectionError, match="refused"):
+            client.info()
+        client.close()
 
 
 def test_task_asks_an_indexer_by_its_name():
