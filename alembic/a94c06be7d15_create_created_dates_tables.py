@@ -246,14 +246,11 @@ def downgrade() -> None:
     Raises:
         ClickException: A run is at work, or the ledger has entries.
     """
+    # In a new transaction, which sees what is committed while the locks are waited for.
+    with op.get_context().autocommit_block():
+        pass
     bind = op.get_bind()
-    isolation = bind.scalar(sa.text("SELECT current_setting('transaction_isolation')"))
-    if isolation != "read committed":
-        _refuse(
-            f"Transactions of this role are {isolation}: what is committed while the"
-            " locks are waited for could not be seen. Nothing was changed: set"
-            " default_transaction_isolation to 'read committed' for this command."
-        )
+    bind.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
     _take_lock()
     _look_again(revision)
     bind.execute(

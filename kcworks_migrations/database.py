@@ -10,9 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
+from . import instance
 from .errors import CreatedDatesError, RefusedError, ServiceFailedError
 from .interrupt import CheckStop, never, tries
-from .kinds import KINDS, MEMBERSHIPS, Kind
+from .kinds import Kind
 from .text import escape
 
 T = TypeVar("T")
@@ -24,36 +25,26 @@ PAUSES_SECONDS = (0.5, 1, 2, 4, 8)
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE of PostgreSQL when the lock timeout has passed."""
 
-UP_TO_DATE = "bring the instance up to date with `invenio alembic upgrade`."
-
 # Local to the transaction, so PostgreSQL itself puts all back at its end, whatever the
 # end is. UTC makes the driver hand out UTC instants. A statement that counts or reads
 # all rows takes as long as there are rows: a role's limit would fail each rerun, too.
 # A limit of idle transactions stays, which frees the rows of a run that is held up.
 # Of a cursor, too, all rows are read: a plan for its first ones could be slow.
+# Rows that a policy hides would seem to be gone: that becomes an error. Only the limit
+# of idle sessions, which counts between transactions, is set for the session.
 SET_LOCALS = text(
     "SELECT pg_backend_pid(), set_config('lock_timeout', :lock_timeout, true),"
     " set_config('statement_timeout', '0', true),"
     " CASE WHEN current_setting('server_version_num')::integer >= 170000"
     " THEN set_config('transaction_timeout', '0', true) END,"
+    " CASE WHEN current_setting('server_version_num')::integer >= 140000"
+    " THEN set_config('idle_session_timeout', '0', false) END,"
     " set_config('cursor_tuple_fraction', '1', true),"
+    " set_config('row_security', 'off', true),"
     " set_config('TimeZone', 'UTC', true)"
 )
 
-SELECT_COLUMN_TYPE = text(
-    "SELECT format_type(atttypid, NULL) FROM pg_attribute"
-    " WHERE attrelid = to_regclass(:table) AND attname = 'created'"
-    " AND NOT attisdropped"
-)
 SELECT_TABLE_EXISTS = text("SELECT to_regclass(:table) IS NOT NULL")
-
-# A `timestamp` column means UTC by Invenio's convention; a `timestamptz` column is an
-# instant already. `AT TIME ZONE` makes the conversion explicit, in both directions, so
-# that no session or server time zone ever takes part in it.
-CONVERSIONS = {
-    "timestamp without time zone": " AT TIME ZONE 'UTC'",
-    "timestamp with time zone": "",
-}
 
 
 class Database:
@@ -69,7 +60,7 @@ class Database:
         self._connection = connection
         self.engine = connection.engine
         self._lock_timeout = f"{lock_timeout_seconds}s"
-        self._column_types: dict[str, str] = {}
+        self._conversions: dict[str, str] = {}
         self.locking_pid: int | None = None
         """The server's process that holds the lock of a run for this connection."""
         self.pid: int | None = None
@@ -146,7 +137,7 @@ class Database:
         Returns:
             The result; a RefusedError if the table or its `created` is absent.
         """
-        convert = CONVERSIONS[self._column_type(kind)]
+        convert = self._conversion(kind)
         created = (
             "CASE WHEN t.created >= '0001-01-01' AND t.created < '10000-01-01'"
             f" THEN t.created{convert} END"
@@ -156,17 +147,11 @@ class Database:
         )
         return self.execute(text(filled), **values)
 
-    def _column_type(self, kind: Kind) -> str:
-        """Read the type of `created`; no other revision changes it meanwhile."""
-        if kind.table not in self._column_types:
-            found = self.execute(SELECT_COLUMN_TYPE, table=kind.table).scalar()
-            if found not in CONVERSIONS:
-                fact = (
-                    f"The database has no table {kind.table} with a timestamp created."
-                )
-                raise RefusedError(fact, UP_TO_DATE)
-            self._column_types[kind.table] = found
-        return self._column_types[kind.table]
+    def _conversion(self, kind: Kind) -> str:
+        """Read what converts `created`; no other revision changes it meanwhile."""
+        if kind.table not in self._conversions:
+            self._conversions[kind.table] = instance.conversion(self, kind.table)
+        return self._conversions[kind.table]
 
     def has_table(self, name: str) -> bool:
         """Tell whether the database has a table, in the present transaction."""
@@ -220,11 +205,27 @@ def said_by(error: DBAPIError) -> str:
 
 
 @contextmanager
+def connected(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
+    """Open a connection of its own, whose session ends with its settings and its lock.
+
+    Each statement sees what is committed by then, whatever the default is: a batch that
+    isolates itself more fails as soon as somebody saves one of its rows.
+    """
+    options = {"isolation_level": "READ COMMITTED"}
+    with engine.connect().execution_options(**options) as connection:
+        database = Database(connection, lock_timeout_seconds)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+@contextmanager
 def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     """Open a connection of its own for reading and short writes, without the lock.
 
     Raises:
-        RefusedError: The database is not PostgreSQL, or lacks a table of the instance.
+        RefusedError: The database is not PostgreSQL, lacks a table or hides rows.
         ServiceFailedError: The database failed, and no run row says so.
     """
     if engine.dialect.name != "postgresql":
@@ -233,18 +234,11 @@ def opened(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
             "this package can only work on PostgreSQL.",
         )
     try:
-        with engine.connect() as connection:
-            database = Database(connection, lock_timeout_seconds)
-            database.transaction(_check_tables, database)
+        with connected(engine, lock_timeout_seconds) as database:
+            database.transaction(instance.check_tables, database)
             yield database
     except DBAPIError as error:
         raise ServiceFailedError("The database", said_by(error)) from error
     except TimeoutError as error:
         fact = "no connection is left in the pool of this process"
         raise ServiceFailedError("The database", fact) from error
-
-
-def _check_tables(database: Database) -> None:
-    for table in (*(kind.table for kind in KINDS), MEMBERSHIPS):
-        if not database.has_table(table):
-            raise RefusedError(f"The database has no table {table}.", UP_TO_DATE)

@@ -45,6 +45,9 @@ DATED = (RECORD, COMMUNITY)
 MEMBERSHIPS = "rdm_parents_community"
 """The table that says which records are in which communities."""
 
+ALSO_READ = ("pidstore_pid", "rdm_parents_metadata", "rdm_versions_state")
+"""Tables that tell what a plan's names mean, and what documents should hold."""
+
 
 def kind_of(name: str) -> Kind:
     """Give the kind with a name."""

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from ..config import What, options_from
-from ..database import Database, said_by
+from ..database import connected, said_by
 from ..errors import RefusedError
 from ..kinds import DATED
 from ..migration.decisions import Decisions
@@ -65,8 +65,7 @@ def _check_database(engine: Engine, what: What) -> Generator[Line]:
     # The driver would wait for minutes for a server that says nothing.
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(database.CONNECT_SECONDS))
     try:
-        with engine.connect() as connection:
-            opened = Database(connection, lock_timeout_seconds=1)
+        with connected(engine, lock_timeout_seconds=1) as opened:
             for look in OF_THE_DATABASE:
                 yield from _lines(look.__name__, database.read, opened, look)
             yield from _lines("pooler", database.pooler, opened)

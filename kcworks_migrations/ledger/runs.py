@@ -120,15 +120,11 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     """
     with opened(engine, lock_timeout_seconds) as database:
         database.transaction(tables.check, database)
-        try:
-            if not locks.take(database):
-                raise RunInProgressError(*database.transaction(_running, database))
-            # Nobody else is at work: what is still marked as running was killed.
-            database.transaction(database.execute, CLOSE_KILLED, message=KILLED)
-            yield database
-        finally:
-            # It must not go back to the pool with the lock.
-            database.close()
+        if not locks.take(database):
+            raise RunInProgressError(*database.transaction(_running, database))
+        # Nobody else is at work: what is still marked as running was killed.
+        database.transaction(database.execute, CLOSE_KILLED, message=KILLED)
+        yield database
 
 
 def _running(database: Database) -> Any:

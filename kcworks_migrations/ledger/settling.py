@@ -100,7 +100,8 @@ def claim(engine: Engine) -> Claim | None:
         ServiceFailedError: The database failed.
     """
     try:
-        with engine.begin() as connection:
+        own = engine.execution_options(isolation_level="READ COMMITTED")
+        with own.begin() as connection:
             claimed = connection.execute(CLAIM, {"lease": LEASE}).first()
     except DBAPIError as error:
         if sqlstate_of(error) == UNDEFINED_TABLE:

@@ -5,7 +5,6 @@
 import threading
 from contextlib import contextmanager
 from importlib.metadata import version
-from itertools import chain
 
 import pytest
 from sqlalchemy import event
@@ -19,7 +18,9 @@ from support.faults import (
     check_queued,
     forget_runs,
     other_connection,
+    stamp_of,
     stamped_before_the_data,
+    statuses,
 )
 
 from kcworks_migrations.database import LOCK_NOT_AVAILABLE
@@ -103,27 +104,6 @@ def settings_when_stamping(engine):
         yield seen
     finally:
         event.remove(engine, "before_cursor_execute", look)
-
-
-def stamp_of(instance) -> str:
-    """Tell where our branch stands."""
-    return instance.scalar(
-        "SELECT string_agg(version_num, ' ') FROM alembic_version"
-        " WHERE version_num IN (:tables, :data)",
-        tables=TABLES_REVISION,
-        data=DATA_REVISION,
-    )
-
-
-def statuses(instance) -> list[str]:
-    """Give how each run ended, first run first."""
-    return list(
-        chain(
-            *instance.execute(
-                "SELECT status FROM kcworks_created_dates_run ORDER BY id"
-            )
-        )
-    )
 
 
 def updated_of_runs(instance, action: str) -> list[int]:

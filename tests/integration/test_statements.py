@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from support.faults import Point, at, fill, other_connection
 from support.instance import OURS
 
-from kcworks_migrations.database import CONVERSIONS
+from kcworks_migrations.instance import CONVERSIONS
 from kcworks_migrations.kinds import DATED
 
 PLANNED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|DECLARE|VALUES)\b")

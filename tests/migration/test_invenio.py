@@ -77,6 +77,9 @@ def test_upgrade_and_downgrade_through_invenio(instance, forked):
     )
     assert refused.returncode == 2
     assert "KCWORKS_CREATED_DATES_BATCH_SIZE is 0" in refused.stderr
+    assert "No date was changed: " in refused.stderr
+    assert "what comes after it in any module is not applied" in refused.stderr
+    assert "`invenio alembic upgrade` goes on from there" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert instance.created(record) == utc(IMPORTED)
 

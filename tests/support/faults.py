@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from contextlib import contextmanager
+from itertools import chain
 from typing import ClassVar, NamedTuple
 
 import psycopg2
@@ -409,6 +410,27 @@ def stamped_before_the_data(instance):
         yield
     finally:
         stamp(TABLES_REVISION, DATA_REVISION)
+
+
+def stamp_of(instance) -> str:
+    """Tell where our branch stands."""
+    return instance.scalar(
+        "SELECT string_agg(version_num, ' ') FROM alembic_version"
+        " WHERE version_num IN (:tables, :data)",
+        tables=TABLES_REVISION,
+        data=DATA_REVISION,
+    )
+
+
+def statuses(instance) -> list[str]:
+    """Give how each run ended, first run first."""
+    return list(
+        chain(
+            *instance.execute(
+                "SELECT status FROM kcworks_created_dates_run ORDER BY id"
+            )
+        )
+    )
 
 
 NOWHERE = "amqp://guest:guest@127.0.0.1:1//"

@@ -199,13 +199,20 @@ class Instance:
                 queue.purge()
 
     @contextmanager
-    def database_time_zone(self, name: str):
-        """Let every new connection begin in another time zone."""
+    def database_setting(self, name: str, value: str):
+        """Let every new connection begin with another setting."""
         database = self.scalar("SELECT current_database()")
-        self.execute(f"ALTER DATABASE \"{database}\" SET TimeZone = '{name}'")
+        self.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'")
         self.engine.dispose()
         try:
             yield
         finally:
-            self.execute(f'ALTER DATABASE "{database}" RESET TimeZone')
+            # The setting may be a role that may not do this, or have cut connections.
             self.engine.dispose()
+            reset = f'ALTER DATABASE "{database}" RESET {name}'
+            self.execute(f"SET LOCAL ROLE NONE; {reset}")
+            self.engine.dispose()
+
+    def database_time_zone(self, name: str):
+        """Let every new connection begin in another time zone."""
+        return self.database_setting("TimeZone", name)

@@ -31,6 +31,7 @@ FLOORS = (
         "database",
         "errors",
         "ext",
+        "instance",
         "interrupt",
         "kinds",
         "locks",
