@@ -195,7 +195,7 @@ correct() {
   python "$DEMO/curator.py" "$file" "all bad" 2016-02-29 "from the printed catalogue"
   printf '\n(cd to the folder of the file)\n'
   cd "$FOLDER"
-  may_have_problems invenio kcworks-created-dates update --yes --plan problems.csv
+  run invenio kcworks-created-dates update --yes --plan problems.csv
   printf '\nThe community of its group follows with the next update:\n'
   may_have_problems invenio kcworks-created-dates update --yes
   cd - >/dev/null

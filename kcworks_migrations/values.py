@@ -104,6 +104,8 @@ class Line(NamedTuple):
     note: str | None
     is_as_saved: bool = False
     """Whether the date is the one that was computed when the plan was saved."""
+    label: str = ""
+    """What the row was called when the file was read."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ class Plan:
     """Of its bytes, in hexadecimal."""
     lines: Mapping[str, Line]
     """By the UUID of the row, those that say something."""
-    unscanned: Mapping[Kind, Sequence[str]] = field(default_factory=dict)
-    """UUIDs of its rows that have no legacy field, so that no scan finds them."""
+    ids: Mapping[Kind, Sequence[str]] = field(default_factory=dict)
+    """The same UUIDs of each kind, in their order."""
     empty: int = 0
     """How many lines say nothing."""
     assumed: str = ""

@@ -54,13 +54,15 @@ def _state(database: Database, now: tables.State) -> Line:
     if not now.is_applied:
         which = "Pending, the tables are there" if now.tables else "Pending"
         return fine("revision", f"{which}: {revision}.", f"`{UPGRADE}`")
+    is_waiting = how.on_upgrade == "wait"
+    todo = f"`{SAVE_PLAN}`" if is_waiting else UPDATE
     if history.has_succeeded(database):
-        return fine("revision", f"Done already: {revision}.", UPDATE)
-    if how.on_upgrade == "wait":
+        return fine("revision", f"Done already: {revision}.", todo)
+    if is_waiting:
         fact = f"{revision} is stamped and has changed no date: ON_UPGRADE is 'wait'."
-        return fine("revision", fact, f"`{SAVE_PLAN}`")
+        return fine("revision", fact, todo)
     fact = f"{revision} is stamped, as in a new database, but no run has succeeded:"
-    return warning("revision", f"{fact} Alembic would do nothing.", UPDATE)
+    return warning("revision", f"{fact} Alembic would do nothing.", todo)
 
 
 def run(database: Database) -> Iterable[Line]:

@@ -114,6 +114,12 @@ def ask(what: str, is_answered: bool) -> None:
 
 
 def exit_with(summary: Summary) -> None:
-    """End with 3 if the queueing stopped early, 1 with problems, 0 otherwise."""
-    status = 1 if summary.statistics.errors else 0
+    """End with 3 if the queueing stopped early, 1 with problems, 0 otherwise.
+
+    Of a plan, every line counts that decides something, and nothing else.
+    """
+    is_done = not summary.statistics.errors
+    if summary.plan:
+        is_done = summary.plan.is_carried_out
+    status = 0 if is_done else 1
     click.get_current_context().exit(3 if summary.queue_error else status)

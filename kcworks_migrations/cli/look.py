@@ -136,7 +136,7 @@ def _entry_lines(entry: Mapping[str, Any]) -> list[str]:
     source = entry["source_value"]
     if entry["source_record_id"]:
         source += f" of record {entry['source_record_label']}"
-    if entry["source"] == "plan":
+    if entry["source_file"]:
         source += f" in {entry['source_file']} (sha256 {entry['source_sha256'][:12]}…)"
     lines = [
         f"Run {entry['run_id']}: {entry['kind']} {entry['label']}"

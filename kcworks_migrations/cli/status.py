@@ -13,7 +13,7 @@ from ..config import options_from
 from ..database import Database
 from ..interrupt import interrupt, pause
 from ..kinds import DATED
-from ..ledger import history, pending, runs, settling, tables
+from ..ledger import history, pending, plans, runs, settling, tables
 from ..ledger.problems import first
 from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
@@ -98,7 +98,10 @@ def _status(database: Database, index: Settling | None) -> dict[str, Any]:
         "index": index and index.as_dict(),
         "alembic": tables.state(database),
         "on_upgrade": how.on_upgrade,
+        "unfinished_plan": None,
     }
+    if plan := plans.unfinished(database):
+        found["unfinished_plan"] = plan.as_dict()
     if not is_at_work:  # it looks at every changed row
         count, rows = history.changed_since(database, CHANGED_SHOWN)
         found |= {"changed_since": count, "changed_since_shown": rows}

@@ -48,7 +48,7 @@ INSERT INTO kcworks_created_dates_backup
      source, source_file, source_sha256, note, changed_at, queued_at)
 SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
        i.source_value, i.source_record_id, i.source_record_label,
-       CASE WHEN i.decision IS NULL THEN 'field' ELSE 'plan' END,
+       coalesce(i.decision->>'source', 'field'),
        i.decision->>'file', i.decision->>'sha256', i.decision->>'note',
        clock_timestamp(),
        -- Nothing becomes stale by a decision for the present date.
@@ -156,11 +156,12 @@ def _lines(values: list[str | None]) -> str | None:
 
 
 def _decision(change: Change) -> str | None:
-    """Give what an entry keeps of a curator's decision, as JSON on one line."""
-    if (decided := change.decided) is None:
+    """Give what an entry keeps of the line of a plan, as JSON on one line."""
+    if (line := change.decided or change.approved) is None:
         return None
-    kept = {"file": decided.file, "sha256": decided.sha256, "note": decided.note}
-    return json.dumps(kept)
+    # Only a decision stands against a later run.
+    kept = {"source": "plan" if change.decided else "field", "file": line.file}
+    return json.dumps(kept | {"sha256": line.sha256, "note": line.note})
 
 
 def restore(

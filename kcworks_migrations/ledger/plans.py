@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Which plan of a curator was interrupted; this is read from the runs.
+"""Which plan of a curator was interrupted, and which runs have moved its rows.
 
 Until it is completed or given up, no run without a plan may begin: it would override
 lines that were not carried out yet.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from .. import locks
 from ..database import Database
 from ..errors import RefusedError
+from ..kinds import Kind
 from ..text import COMMAND, counted, escape
 from . import tables
 from .runs import RUNNING, SUCCEEDED
@@ -26,6 +28,20 @@ WHERE action = 'apply' AND options ? 'plan'
    OR action = 'revert' AND status = 'succeeded'
       AND NOT options ?| ARRAY['records', 'communities']
 ORDER BY id DESC
+""")
+
+# What the ledger did last to a row, and what the row became by that. A restoration has
+# no run in its entry, but no two runs are at work at the same time.
+SELECT_MOVERS = text("""
+SELECT DISTINCT ON (b.entity_id) b.entity_id::text AS id,
+    CASE WHEN b.outcome IS NULL THEN b.run_id ELSE (
+        SELECT max(r.id) FROM kcworks_created_dates_run AS r
+        WHERE r.action <> 'apply' AND r.started_at <= b.restored_at) END AS run_id,
+    CASE WHEN b.outcome IS NULL THEN b.new_created ELSE b.old_created END AS created
+FROM kcworks_created_dates_backup AS b
+WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[]) AND b.kind = :kind
+  AND (b.outcome IS NULL OR b.outcome = 'restored')
+ORDER BY b.entity_id, greatest(b.changed_at, b.restored_at) DESC, b.id DESC
 """)
 
 NARROWING = ("start_date", "end_date", "limit", "exclude", "only")
@@ -120,6 +136,16 @@ def _covers(done: Mapping[str, Any], left: Mapping[str, Any]) -> bool:
     return set(left["kinds"]) <= set(done["kinds"]) and all(
         done.get(name) in (None, left.get(name)) for name in NARROWING
     )
+
+
+def movers(
+    database: Database, kind: Kind, ids: Sequence[str]
+) -> dict[str, tuple[int, datetime]]:
+    """Find the runs that changed or restored rows last, and what these became."""
+    if not tables.exist(database):
+        return {}
+    found = database.execute(SELECT_MOVERS, kind=kind.name, ids=list(ids))
+    return {row.id: (row.run_id, row.created) for row in found}
 
 
 def check(database: Database) -> None:

@@ -6,89 +6,35 @@ An update writes what comes out of here; a dry run, a check and the choice of a
 rehearsal only look at it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..config import What
 from ..database import Database
-from ..kinds import RECORD, Kind
+from ..kinds import COMMUNITY, RECORD, Kind
 from ..ledger.standing import Known, known
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
 from ..rules.plan import carry_out
 from ..rules.values import (
-    LATER_VERSION,
-    NOT_IN_PLAN,
     Change,
     Decision,
     Oldest,
     Problem,
     RecordRow,
-    Skip,
 )
 from ..text import iso
 from . import scan
-
-UNSCANNED = "+"
-"""Begins a cursor behind all keys: how many of the plan's other rows are done."""
-
-
-def sift(
-    what: What, kind: Kind, decisions: Sequence[Decision], updated: int
-) -> list[Decision]:
-    """Skip the changes that were not asked for.
-
-    This is the one place where options choose rows. Every record counts for the
-    communities all the same.
-
-    Args:
-        what: What was asked for.
-        kind: Records or communities.
-        decisions: What the rules say.
-        updated: Rows of this kind that were changed so far, for the limit.
-
-    Returns:
-        The decisions, in the same order.
-    """
-    sifted = []
-    for decision in decisions:
-        if isinstance(decision, Change):
-            reason = _reason_to_skip(what, kind, decision, updated)
-            if reason is None:
-                updated += not decision.is_kept
-            else:
-                decision = Skip(decision.id, decision.label, reason)
-        sifted.append(decision)
-    return sifted
-
-
-def _reason_to_skip(what: What, kind: Kind, change: Change, updated: int) -> str | None:
-    names = {change.id, change.label}
-    if what.exclude and not names.isdisjoint(what.exclude):
-        return "excluded"
-    if what.only is not None and names.isdisjoint(what.only):
-        return "not asked for"
-    if what.plan is None or change.id not in what.plan.lines:
-        is_left_alone = what.later_versions == "keep" and change.decided is None
-        if change.is_later_version and is_left_alone:
-            return LATER_VERSION
-        if what.plan is not None:
-            return NOT_IN_PLAN
-    if kind is RECORD:
-        day = change.old_created.date()
-        if not (what.start_date or day) <= day <= (what.end_date or day):
-            return "created outside the days asked for"
-    if what.limit is not None and updated >= what.limit and not change.is_kept:
-        return "beyond the limit"
-    return None
+from .sift import sift
 
 
 class Page(NamedTuple):
     """The decisions about some rows."""
 
     cursor: str | None
-    """The last primary key; none when there was no row."""
+    """The last primary key, or how many lines of the plan are done; none when there was
+    no row."""
     decisions: list[Decision]
     group_problems: list[Problem]
     """Malformed entries in the records' lists of groups."""
@@ -121,6 +67,9 @@ class Decisions:
         self._what = what
         self._earliest, self._now = what.earliest, datetime.now(UTC)
         self._oldest: dict[str, Oldest] = {}
+        self._has_all_records = what.plan is None and RECORD in what.kinds
+        self._planned: dict[str, datetime] = {}
+        """The dates that a preview of a plan decides for records, by their ids."""
 
     @cached_property
     def _known(self) -> Known:
@@ -133,48 +82,66 @@ class Decisions:
         def count() -> int:
             return scan.count(self._database, self._what, kind, self._known)
 
-        return self._database.transaction(count) + len(self._unscanned(kind))
+        return self._database.transaction(count)
 
     def page(self, kind: Kind, after: str | None, limit: int, updated: int = 0) -> Page:
         """Decide the next rows, in the present transaction.
 
         Args:
             kind: Records or communities.
-            after: The last primary key that was decided; none to begin.
+            after: The cursor of the page before; none to begin.
             limit: The most rows to decide.
             updated: Rows of this kind that were changed so far.
 
         Returns:
-            The decisions; without a cursor at the end of the table.
+            The decisions; without a cursor at the end.
         """
-        if after is None or not after.startswith(UNSCANNED):
-            values = {"after": after, "limit": limit}
-            page = self._decide(kind, updated, scan.NEXT_PAGE, **values)
-            if page.cursor is not None:
-                return page
-            after = f"{UNSCANNED}0"
-        first = int(after.removeprefix(UNSCANNED))
-        ids = self._unscanned(kind)[first : first + limit]
+        if self._what.plan is None:
+            return self._next(kind, after, limit, updated)
+        first = int(after or 0)
+        ids = self._what.plan.ids.get(kind, ())[first : first + limit]
         if not ids:
             return Page(None, [], [], [])
-        page = self._decide(kind, updated, scan.UNSCANNED_BY_IDS, ids=list(ids))
-        return page._replace(cursor=f"{UNSCANNED}{first + limit}")
+        return self.of(kind, ids, updated)._replace(cursor=str(first + len(ids)))
 
-    def _unscanned(self, kind: Kind) -> Sequence[str]:
-        """Give the rows that have no legacy field, which only a plan names."""
-        plan = self._what.plan
-        return plan.unscanned.get(kind, ()) if plan and kind in self._what.kinds else ()
+    def _next(self, kind: Kind, after: str | None, limit: int, updated: int) -> Page:
+        """Decide the next rows of the table, whatever lines a plan has."""
+        return self._decide(kind, updated, scan.NEXT_PAGE, after=after, limit=limit)
 
     def of(self, kind: Kind, ids: Sequence[str], updated: int = 0) -> Page:
-        """Decide the rows with these primary keys that may still get a date."""
-        which = scan.BY_IDS if self._what.plan is None else scan.ANY_BY_IDS
-        return self._decide(kind, updated, which, ids=list(ids))
+        """Decide the rows with these primary keys that may still get a date.
+
+        Returns:
+            The decisions. Of a plan each line has one, also when its row is gone; what
+            else is wrong with the row is none of its business.
+        """
+        plan = self._what.plan
+        if plan is None:
+            return self._decide(kind, updated, scan.BY_IDS, ids=list(ids))
+        page = self._decide(kind, updated, scan.PLANNED, ids=list(ids))
+        found = {d.id for d in page.decisions}
+        page.decisions.extend(
+            Problem(id, plan.lines[id].label, kind.name, "gone", None)
+            for id in ids
+            if id not in found
+        )
+        return page._replace(group_problems=[])
 
     def pages(self, kind: Kind, limit: int) -> Iterator[Page]:
         """Decide all rows of a kind, each page in a transaction of its own."""
+        for page in self._pages(self.page, kind, limit):
+            if self._what.plan is not None and kind is RECORD:
+                # They count as decided where all records are read behind them.
+                decided = {c.id: c.new_created for c in page.changes if c.decided}
+                self._planned |= decided
+            yield page
+
+    def _pages(
+        self, read: Callable[..., Page], kind: Kind, limit: int
+    ) -> Iterator[Page]:
         cursor, updated = None, 0
         while True:
-            page = self._database.transaction(self.page, kind, cursor, limit, updated)
+            page = self._database.transaction(read, kind, cursor, limit, updated)
             cursor = page.cursor
             if cursor is None:
                 return
@@ -183,10 +150,23 @@ class Decisions:
             updated += sum(not change.is_kept for change in page.changes)
             self._database.check_stop()
 
+    def by_rules(self, kind: Kind, limit: int) -> Iterator[Page]:
+        """Decide all rows of a kind without the lines of a plan, as `pages` does."""
+        if kind is COMMUNITY:
+            self._read_all_records(limit)
+        yield from self._pages(self._next, kind, limit)
+        self._has_all_records |= kind is RECORD
+
+    def _read_all_records(self, limit: int) -> None:
+        if not self._has_all_records:
+            vars(self).pop("_known", None)  # a plan has made decisions meanwhile
+            for _ in self.by_rules(RECORD, limit):
+                pass
+
     def every(self, limit: int) -> Iterator[tuple[Kind, Page]]:
         """Decide all rows of the kinds that are asked for, as `pages` does."""
-        self.read_oldest(limit)
         for kind in self._what.kinds:
+            self.read_oldest(kind, limit)
             for page in self.pages(kind, limit):
                 yield kind, page
 
@@ -204,16 +184,18 @@ class Decisions:
             if row.id not in but:
                 note_oldest(self._oldest, row, instant, groups)
 
-    def read_oldest(self, limit: int) -> None:
-        """Read the records, which count for communities, if these alone are decided."""
-        if RECORD not in self._what.kinds:
-            for _ in self.pages(RECORD, limit):
-                pass
+    def read_oldest(self, kind: Kind, limit: int) -> None:
+        """Read all records before communities are decided, unless that is done.
+
+        A plan has decided its own ones by then; it may have no line of a community.
+        """
+        plan = self._what.plan
+        if kind is COMMUNITY and (plan is None or plan.ids.get(kind)):
+            self._read_all_records(limit)
 
     def _decide(self, kind: Kind, updated: int, which: str, **values: Any) -> Page:
         rows = scan.read(self._database, self._what, kind, self._known, which, **values)
-        # Records that are only read, for the communities, stay what they are.
-        plan = self._what.plan if kind in self._what.kinds else None
+        plan = self._what.plan if which == scan.PLANNED else None
         decided: list[Decision] = []
         instants: list[datetime | None] = []
         for row in rows:
@@ -240,8 +222,9 @@ class Decisions:
         groups, problems = read_groups(row)
         page.group_problems.extend(problems)
         decided = decision.decided if isinstance(decision, Change) else row.decided
-        if decided:
-            instant = decided.created
-            row = row._replace(date_text=iso(instant))
+        own = self._planned.get(row.id, decided.created if decided else None)
+        if own is not None:
+            instant = own
+            row = row._replace(date_text=iso(own))
         if instant is not None:
             page.dated.append((row, instant, groups))

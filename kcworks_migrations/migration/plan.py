@@ -3,9 +3,9 @@
 """Reads a curator's plan and checks all of it against the rows that it names."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from uuid import UUID
@@ -14,16 +14,17 @@ from ..config import What
 from ..database import Database
 from ..errors import RefusedError
 from ..kinds import COMMUNITY, DATED, Kind
-from ..ledger import standing
-from ..ledger.standing import Known
+from ..ledger import plans
+from ..report.plan import PlanView
 from ..rules.dates import LegacyDateError, floor_to_day
 from ..rules.decide import check_range
 from ..rules.plan import KEEP
-from ..rules.values import REASONS
-from ..text import escape
+from ..rules.values import REASONS, Decision, Problem
+from ..text import escape, show
 from ..values import Line, Plan
 from . import names
 from .names import Meant
+from .scan import LABEL_LIMIT
 from .sheet import FIELD, NAMES, OF_RECORD, WANTED, Cells, Sheet, date_in
 
 PAGE_LINES = 1000
@@ -45,8 +46,7 @@ def read(database: Database, path: Path, what: What) -> Plan:
     """
     sheet = Sheet.read(path)
     _check_columns(sheet)
-    known = database.transaction(standing.known, database)
-    reading = _Reading(database, what, datetime.now(UTC), known)
+    reading = _Reading(database, what, datetime.now(UTC))
     lines = iter(sheet)
     while page := list(islice(lines, PAGE_LINES)):
         database.transaction(reading.look_up, page)
@@ -64,7 +64,7 @@ def read(database: Database, path: Path, what: What) -> Plan:
         sheet.name,
         sheet.sha256,
         reading.lines,
-        reading.unscanned,
+        {kind: sorted(ids) for kind, ids in reading.ids.items()},
         reading.empty,
         assumed,
         str(path),
@@ -95,9 +95,8 @@ class _Reading:
     database: Database
     what: What
     now: datetime
-    known: Known
     lines: dict[str, Line] = field(default_factory=dict)
-    unscanned: dict[Kind, list[str]] = field(
+    ids: dict[Kind, list[str]] = field(
         default_factory=lambda: {kind: [] for kind in DATED}
     )
     empty: int = 0
@@ -111,8 +110,7 @@ class _Reading:
         """Look up what the names of a page mean, each kind by two indexes."""
         saying = [cells for cells in page if cells.new]
         ids = [id for cells in saying if (id := _uuid(cells.id))]
-        look_up = partial(names.look_up, self.database, self.what, self.known)
-        self.by_id = look_up(ids, is_label=False)
+        self.by_id = names.look_up(self.database, ids, is_label=False)
         labels = {
             cells.label
             for cells in saying
@@ -120,7 +118,7 @@ class _Reading:
             and "\0" not in cells.label  # PostgreSQL takes none, and no row has one
             and cells.label not in {m.label for m in self._meant_by_id(cells)}
         }
-        self.by_label = look_up(list(labels), is_label=True)
+        self.by_label = names.look_up(self.database, list(labels), is_label=True)
 
     def _meant_by_id(self, cells: Cells) -> list[Meant]:
         return self.by_id.get(_uuid(cells.id) or "", [])
@@ -145,9 +143,11 @@ class _Reading:
         note = escape(cells.note, sys.maxsize) or None
         text = KEEP if is_kept else cells.new
         is_as_saved = new is not None and new == _computed_when_saved(meant.kind, cells)
-        self.lines[meant.id] = Line(cells.number, old, new, text, note, is_as_saved)
-        if not meant.is_scanned:
-            self.unscanned[meant.kind].append(meant.id)
+        label = escape(meant.label, LABEL_LIMIT)
+        self.lines[meant.id] = Line(
+            cells.number, old, new, text, note, is_as_saved, label
+        )
+        self.ids[meant.kind].append(meant.id)
 
     def _date(self, name: str, cell: str, wrong: list[str]) -> datetime | None:
         """Read a date, or say what is wrong with it."""
@@ -213,3 +213,22 @@ def _uuid(text: str) -> str | None:
         return str(UUID(text))
     except ValueError:
         return None
+
+
+def add_lines(
+    view: PlanView, database: Database, kind: Kind, decisions: Sequence[Decision]
+) -> None:
+    """Add what was decided about some lines to the account of a plan.
+
+    Args:
+        view: The account.
+        database: A connection, outside a transaction.
+        kind: Records or communities.
+        decisions: What was decided.
+    """
+    moved = [d.id for d in decisions if isinstance(d, Problem) and d.reason == "moved"]
+    found = database.transaction(plans.movers, database, kind, moved) if moved else {}
+    values = {d.id: d.value for d in decisions if isinstance(d, Problem)}
+    # Whoever came after that run is not known to the ledger.
+    runs = {id: run for id, (run, new) in found.items() if show(new) == values[id]}
+    view.add(kind, decisions, runs)

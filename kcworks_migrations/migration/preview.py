@@ -12,15 +12,17 @@ from ..database import Database
 from ..kinds import COMMUNITY, DATED, RECORD, Kind
 from ..ledger import plans
 from ..ledger.statistics import Progress
-from ..report.lines import result_line
+from ..report.lines import found_line, result_line
+from ..report.plan import PlanView
 from ..report.reporter import Reporter
 from ..report.summary import Summary
-from ..report.views import PlanView, Suspicions
+from ..report.views import Suspicions
 from ..rules.values import Change
 from ..text import CARRY_OUT, SAVE_PLAN, UPGRADE, escape
 from ..values import Plan
 from .decisions import Decisions, Page
 from .names import check_names
+from .plan import add_lines
 from .save import Writer
 
 SELECT_LABEL = "SELECT {label} FROM {table} AS t WHERE t.id = CAST(:id AS uuid)"
@@ -62,13 +64,14 @@ def look(
     database.transaction(check_names, database, what)
     began, suspicions = time.monotonic(), Suspicions()
     summary = Summary(None, "apply", "dry run", sample={k.name: [] for k in what.kinds})
-    summary.plan = PlanView.of(what.plan) if what.plan else None
+    summary.plan = PlanView(what.plan) if what.plan else None
     summary.to_do = database.transaction(_to_do, database, what, how)
     decisions = Decisions(database, what)
-    decisions.read_oldest(how.batch_size)
     ids = {RECORD: bytearray(), COMMUNITY: bytearray()}
     with closing(_pages(decisions, what, how, reporter, summary)) as pages:
         for kind, page in pages:
+            if summary.plan:
+                add_lines(summary.plan, database, kind, page.decisions)
             changing = _keep(page, kind, summary, problems_kept)
             ids[kind].extend(b"".join(UUID(c.id).bytes for c in changing))
             suspicions.add(kind, changing)
@@ -93,10 +96,9 @@ def _pages(
     """Decide all rows, and tell how it goes."""
     for kind in what.kinds:
         reporter.line(f"[DRY RUN] Updating {kind} created dates...")
+        decisions.read_oldest(kind, how.batch_size)
         progress = Progress(kind.plural, decisions.count(kind))
-        reporter.line(
-            f"Found {progress.total} {kind.plural} with a legacy field or a decision"
-        )
+        reporter.line(found_line(kind, progress.total, what.plan))
         with reporter.phase(progress):
             for page in decisions.pages(kind, how.batch_size):
                 yield kind, page
@@ -105,6 +107,10 @@ def _pages(
                 progress = progress.after(len(page.decisions))
                 reporter.advance(progress)
         reporter.line(f"[DRY RUN] {result_line(kind, summary.statistics.of(kind))}")
+        if summary.plan:
+            reporter.line("Comparing with what the rules compute...")
+            for page in decisions.by_rules(kind, how.batch_size):
+                summary.plan.compare(kind, page.decisions)
 
 
 def _name(database: Database, ids: bytearray, number: int) -> str:
@@ -121,8 +127,6 @@ def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> list[
     Returns:
         The changes to another date.
     """
-    if summary.plan:
-        summary.plan.add(kind, page.decisions)
     summary.statistics = summary.statistics.plus(
         kind, page.decisions, page.group_problems
     )
@@ -148,7 +152,7 @@ def _to_do(database: Database, what: What, how: How) -> tuple[str, ...]:
 
 
 def compare(database: Database, what: What, how: How, plan: Plan) -> PlanView:
-    """Tell what a plan makes of the rows, and nothing else of what would be done.
+    """Tell what becomes of a plan's lines, and nothing else of what would be done.
 
     Args:
         database: A connection that is only read.
@@ -159,7 +163,7 @@ def compare(database: Database, what: What, how: How, plan: Plan) -> PlanView:
     Returns:
         That.
     """
-    view = PlanView.of(plan)
+    view = PlanView(plan)
     for kind, page in Decisions(database, what).every(how.batch_size):
-        view.add(kind, page.decisions)
+        add_lines(view, database, kind, page.decisions)
     return view

@@ -91,20 +91,26 @@ NEXT_PAGE = (
 )
 _BY_IDS = "t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id"
 BY_IDS = "{scanned} AND " + _BY_IDS
-# Those that only a plan names, except one that `NEXT_PAGE` finds by now.
-UNSCANNED_BY_IDS = "NOT coalesce({scanned}, false) AND " + _BY_IDS
-ANY_BY_IDS = _BY_IDS
+# The rows of a plan, except those that are purged; the length of the array is hidden,
+# or each page of a small table would be a pass over it.
+PLANNED = (
+    "t.json IS NOT NULL AND t.id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[])"
+    " ORDER BY t.id"
+)
 
 
 def count(database: Database, what: What, kind: Kind, known: Known) -> int:
-    """Count the rows of a kind that may get a date, except those only a plan names.
+    """Count the rows of a kind that may get a date, or those of a plan.
 
     Returns:
         How many; PostgreSQL, which plans what follows, knows that there are so many.
     """
-    query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, kind, known)
-    field = fields_of(what, kind)["field"]
-    count = database.execute_on(kind, query, field=field).scalar_one()
+    if what.plan is not None:
+        count = len(what.plan.ids.get(kind, ()))
+    else:
+        query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, kind, known)
+        field = fields_of(what, kind)["field"]
+        count = database.execute_on(kind, query, field=field).scalar_one()
     if database.execute_on(kind, IS_TAKEN_FOR_SMALL, count=count).scalar_one():
         database.execute_on(kind, ANALYZE)
     return count
@@ -120,7 +126,7 @@ def read(
         what: Has the names of the fields.
         kind: Records or communities.
         known: What the ledger has to say.
-        which: `NEXT_PAGE`, `BY_IDS`, `UNSCANNED_BY_IDS` or `ANY_BY_IDS`.
+        which: `NEXT_PAGE`, `BY_IDS` or `PLANNED`.
         **values: The parameters of that.
 
     Returns:

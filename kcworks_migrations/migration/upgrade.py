@@ -12,9 +12,11 @@ from ..kinds import Kind
 from ..ledger import entries, problems, runs
 from ..ledger.runs import Run
 from ..options import What
-from ..report.lines import result_line
+from ..report.lines import found_line, result_line
+from ..report.plan import PlanView
 from ..rules.values import Change, Problem, Skip
 from .decisions import Decisions, Page
+from .plan import add_lines
 from .work import Work
 
 
@@ -28,6 +30,8 @@ class Upgrade:
         self._what = what
         self._decisions = Decisions(work.database, what)
         self._already: dict[Kind, int] = {}
+        if what.plan is not None:
+            work.summary.plan = PlanView(what.plan)
 
     def do(self) -> None:
         """Change every row that was asked for.
@@ -35,15 +39,15 @@ class Upgrade:
         Raises:
             RunStoppedError: Somebody asked to stop.
         """
-        self._decisions.read_oldest(self._work.how.batch_size)
         for kind in self._what.kinds:
+            self._decisions.read_oldest(kind, self._work.how.batch_size)
             self._do_kind(kind)
 
     def _do_kind(self, kind: Kind) -> None:
         work, reporter = self._work, self._work.reporter
         reporter.line(f"Updating {kind} created dates...")
         total = self._decisions.count(kind)
-        reporter.line(f"Found {total} {kind.plural} with a legacy field or a decision")
+        reporter.line(found_line(kind, total, self._what.plan))
         self._already[kind] = self._database.transaction(
             runs.changed_by_task, self._database, work.run, kind.name
         )
@@ -85,13 +89,19 @@ class Upgrade:
         )
 
     def _tell(self, kind: Kind, page: Page, is_last: bool = False) -> None:
-        """Tell the decisions of a committed page; let its records count.
+        """Tell the decisions of a committed page; let its records or lines count.
 
         Those that were locked count when they are decided again, or at the last try.
         """
         self._work.reporter.decisions(kind, page.decisions)
         locked = {p.id for p in page.problems if p.reason == "locked"}
-        self._decisions.note(page, () if is_last else locked)
+        if is_last:
+            locked.clear()
+        if (view := self._work.summary.plan) is None:
+            self._decisions.note(page, locked)
+        else:
+            decisions = [d for d in page.decisions if d.id not in locked]
+            add_lines(view, self._database, kind, decisions)
 
     def _write(self, kind: Kind, page: Page, run: Run) -> Page:
         """Write a page, and count it in the run.

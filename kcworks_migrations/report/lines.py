@@ -8,7 +8,9 @@ from ..kinds import COMMUNITY, Kind
 from ..ledger.statistics import Statistics, Tally
 from ..rules.values import REASONS, Problem
 from ..text import COMMAND, WIDTH, counted, duration, show, wrapped
+from ..values import Plan
 from .consequences import consequences
+from .plan import PlanView
 from .steps import way_back_lines
 from .summary import Summary
 
@@ -40,6 +42,8 @@ def summary_lines(summary: Summary) -> list[str]:
     what = "Restoration" if is_revert else "Update"
     run = f"run {summary.run_id}, {summary.status}" if summary.run_id else "dry run"
     lines = ["", f"{what} of created dates: {run}", ""]
+    if summary.plan:
+        lines += [*_plan_lines(summary, summary.plan), ""]
     lines += table_lines(summary.statistics, "restored" if is_revert else "updated")
     if summary.has_settled is not None:
         return lines + [*index_lines(summary), *_problem_lines(summary)]
@@ -50,7 +54,7 @@ def summary_lines(summary: Summary) -> list[str]:
     if kept:
         rows = counted(kept, "row")
         lines.append(f"{rows} to stay at their present date from now on, as decided.")
-    elif not is_revert and summary.statistics.updated == 0:
+    elif not (is_revert or summary.statistics.updated or _has_missed(summary)):
         lines.append("Nothing had to be changed.")
     lines += _later_version_lines(summary.statistics.records)
     lines += _problem_lines(summary)
@@ -132,8 +136,7 @@ def unfinished_lines(summary: Summary) -> list[str]:
 
 def _preview_lines(summary: Summary) -> list[str]:
     """Give some changes of a preview, what would follow, and how to do it."""
-    lines = summary.plan.lines() if summary.plan else []
-    lines += ["For example:"] * any(summary.sample.values())
+    lines = ["For example:"] * any(summary.sample.values())
     for kind, changes in summary.sample.items():
         for c in changes:
             lines.append(f"  {kind} {c.label}")
@@ -158,9 +161,29 @@ def _preview_lines(summary: Summary) -> list[str]:
     ]
 
 
+def found_line(kind: Kind, total: int, plan: Plan | None) -> str:
+    """Say how many rows of a kind are looked at."""
+    which = "in the plan" if plan else "with a legacy field or a decision"
+    return f"Found {total} {kind.plural} {which}"
+
+
+def _has_missed(summary: Summary) -> bool:
+    """Tell whether some line of a plan was not carried out."""
+    return summary.plan is not None and not summary.plan.is_carried_out
+
+
+def _plan_lines(summary: Summary, plan: PlanView) -> list[str]:
+    """Say what became of a plan's lines, and which were not carried out."""
+    if summary.run_id is None:
+        return plan.lines()
+    return [f"The plan {plan.plan.name}:", *plan.account()]
+
+
 def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
+    if summary.plan:  # its account has named them
+        return [f"All of them: {COMMAND} problems --run {summary.run_id}"]
     problems = counted(summary.statistics.errors, "problem")
     lines = [f"{problems}; nothing was guessed:"]
     lines += [line for problem in summary.problems for line in problem_lines(problem)]

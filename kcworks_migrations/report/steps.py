@@ -117,11 +117,15 @@ def next_steps(found: Mapping[str, Any]) -> list[str]:
     if not found["runs"]:
         return list(first_steps(alembic.is_applied, found["on_upgrade"]))
     steps = []
-    for number, run in enumerate(found["runs"]):
+    if plan := found["unfinished_plan"]:
+        steps += [f"{plan['complete']}    to complete the plan"]
+        steps += [f"{plan['give_up']}    to give it up, and restore what it changed"]
+    for number, run in enumerate(() if plan else found["runs"]):
         is_done = run["status"] == SUCCEEDED and run["action"] == "apply"
         if is_done and _is_whole(run):
             break  # it has also done what earlier runs left
-        steps += _ways_on(run, number == 0, alembic.is_applied)
+        again = SAVE_PLAN if found["on_upgrade"] == "wait" else f"{COMMAND} update"
+        steps += _ways_on(run, number == 0, alembic.is_applied, again)
     if found["pending"]:
         steps.append(f"{COMMAND} reindex")
     if found["problems"]:
@@ -129,7 +133,9 @@ def next_steps(found: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(steps), f"{COMMAND} verify"]
 
 
-def _ways_on(run: Mapping[str, Any], is_last: bool, is_applied: bool) -> list[str]:
+def _ways_on(
+    run: Mapping[str, Any], is_last: bool, is_applied: bool, update: str
+) -> list[str]:
     """Give both ways on from a run that did not finish, and nothing from any other."""
     if run["status"] == SUCCEEDED or not (run["standing"] or is_last):
         return []
@@ -141,7 +147,7 @@ def _ways_on(run: Mapping[str, Any], is_last: bool, is_applied: bool) -> list[st
     steps = []
     if run["standing"] or run["action"] == "apply":
         is_its_own = is_of_alembic and not is_applied
-        again = UPGRADE if is_its_own else f"{COMMAND} update"
+        again = UPGRADE if is_its_own else update
         if not _is_whole(run):
             again = "the same command again, with its options"
         steps.append(f"{again}    to do the rest")

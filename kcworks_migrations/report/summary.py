@@ -9,7 +9,7 @@ from ..ledger.history import Unfinished
 from ..ledger.standing import PlanFile
 from ..ledger.statistics import Statistics
 from ..rules.values import Change, Problem
-from .views import PlanView
+from .plan import PlanView
 
 PROBLEMS_SHOWN = 10
 
@@ -52,7 +52,7 @@ class Summary:
     seconds: float = 0
     """Of a preview: how long it took to read and decide."""
     plan: PlanView | None = None
-    """Of a preview: what the plan makes of the rows."""
+    """What became of the plan's lines, or would."""
     to_do: tuple[str, ...] = ()
     """Of a preview: lines that say how to do it."""
     suspicious: list[str] = field(default_factory=list)
@@ -77,6 +77,7 @@ class Summary:
             "unfinished": [run._asdict() for run in self.unfinished],
             "has_settled": self.has_settled,
             "index": self.index,
+            "plan": self.plan and self.plan.as_dict(),
         }
         if self.run_id is None:
             kept |= {
@@ -86,7 +87,6 @@ class Summary:
                 },
                 "documents": self.documents,
                 "seconds": round(self.seconds, 1),
-                "plan": self.plan and self.plan.as_dict(),
                 "suspicious": self.suspicious,
             }
         return kept

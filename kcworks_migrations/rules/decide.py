@@ -10,6 +10,7 @@ from .dates import LegacyDateError, floor_to_day, parse_legacy_date
 from .values import (
     AS_DECIDED,
     NOT_IN_RULES,
+    OLDER,
     Change,
     CommunityRow,
     Decided,
@@ -223,7 +224,7 @@ def decide_community(row: CommunityRow, oldest: dict[str, Oldest]) -> Decision:
     new_created = min(day, original)
     if new_created == row.created:
         if original < day:
-            return Skip(row.id, row.label, "older than its oldest record")
+            return Skip(row.id, row.label, OLDER)
         return Skip(row.id, row.label)
     return Change(
         row.id,

@@ -29,8 +29,8 @@ def carry_out(
     """Decide a row that has a line in the plan.
 
     A date that the rules give, or gave when the plan was saved, makes an ordinary
-    change; any other, and `KEEP`, are decisions of the curator, which stand from then
-    on.
+    change, which names the file if it rests on that alone; any other, and `KEEP`, are
+    decisions of the curator, which stand from then on.
 
     Args:
         plan: The file, which the decision names.
@@ -42,25 +42,22 @@ def carry_out(
         The decision; a problem if the row is no longer what the line says it was.
     """
     created = row.created
-    if created is None:
-        return decision  # nobody can tell whether it is what the line says it was
+    kind = "record" if isinstance(row, RecordRow) else "community"
+    if created is None:  # nobody can tell whether it is what the line says it was
+        return Problem(row.id, row.label, kind, "current_created_unreadable", None)
     new = created if line.new is None else line.new
     if line.old is not None and created not in (line.old, new if line.new else None):
-        kind = "record" if isinstance(row, RecordRow) else "community"
         return Problem(row.id, row.label, kind, "moved", show(created))
     computed = _computed(row, decision)
     if line.new is not None and new == computed:
         return decision
     if row.decided is not None and row.decided.created == created == new:
         return Skip(row.id, row.label, AS_DECIDED)
-    if line.is_as_saved and row.decided is None:
-        # Nobody has decided it: a community whose record was corrected follows later.
-        if new == created:
-            return Skip(row.id, row.label)
-        is_later = is_later_version(row)
-        return Change(
-            row.id, row.label, created, new, line.text, is_later_version=is_later
-        )
+    # Nobody has decided it: a community whose record was corrected follows later.
+    is_ordinary = line.is_as_saved and row.decided is None
+    if is_ordinary and new == created:
+        return Skip(row.id, row.label)
+    approved = Decided(new, line.text, plan.name, plan.sha256, line.note)
     return Change(
         row.id,
         row.label,
@@ -68,8 +65,9 @@ def carry_out(
         new,
         line.text,
         is_later_version=is_later_version(row),
-        decided=Decided(new, line.text, plan.name, plan.sha256, line.note),
+        decided=None if is_ordinary else approved,
         computed=computed,
+        approved=approved if is_ordinary else None,
     )
 
 

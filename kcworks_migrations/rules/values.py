@@ -25,12 +25,17 @@ REASONS = {
     "value_too_long": "longer than 500 characters",
     "current_created_unreadable": "the present created is outside the years 1 to 9999",
     "moved": "no longer what the plan says it was",
+    "gone": "the row is gone since the plan was read",
     "locked": "locked by another session at every attempt",
     "changed_since": "changed by somebody since",
     "index_refused": "refused by the search index",
 }
 """Every reason of a problem, and what it says to a person."""
 
+
+MATCHES = "dates already match"
+OLDER = "older than its oldest record"
+"""Why a row is skipped that has its date already."""
 
 NOT_IN_RULES = "no legacy field"
 """Why a row is skipped that only a plan can name."""
@@ -113,7 +118,10 @@ class Change(NamedTuple):
     decided: Decided | None = None
     """The curator's decision that it carries out; none where the rules say so."""
     computed: datetime | None = None
-    """What the rules give, where a decision says otherwise."""
+    """What the rules give, where a line of a plan says otherwise."""
+    approved: Decided | None = None
+    """The line of a plan on which an ordinary change rests, where the rules give
+    another date by now: nobody has decided it, so a later run may move it."""
 
     @property
     def is_kept(self) -> bool:
@@ -126,7 +134,7 @@ class Skip(NamedTuple):
 
     id: str
     label: str
-    reason: str = "dates already match"
+    reason: str = MATCHES
 
 
 class NoRecords(NamedTuple):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A curator's plan that is killed, and rows that change while it is carried out."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -172,3 +173,20 @@ def test_row_that_is_locked_for_a_moment_gets_the_date_of_its_plan(
     holder.close()
     assert planned.created(planned.first) == utc("2016-02-29T13:11:39")
     assert len(planned.backup(entity_id=planned.first)) == 1
+
+
+def test_row_that_stays_locked_is_refused_once_in_the_account(
+    planned, invoke, short_pauses
+):
+    holder = other_connection(planned)
+    holder.cursor().execute(
+        f"SELECT id FROM rdm_records_metadata WHERE id = '{planned.first}' FOR UPDATE"
+    )
+    done = invoke("update", "--yes", "--json", "--plan", planned.plan)
+    told = json.loads(done.stdout)["plan"]
+    assert done.exit_code == 1 and told["refused"] == 1 and told["left"] == 0
+    assert told["lines"] == told["changed"] + told["kept"] + 1
+    holder.close()
+    again = invoke("update", "--yes", "--json", "--plan", planned.plan)
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["plan"]["changed"] == 1

@@ -163,7 +163,7 @@ def test_round_trip_of_a_bad_date(instance, invoke, named, tmp_path):
     assert "the same command without --dry-run" in shown
     assert "alembic upgrade" not in shown, "that would not be the plan"
     done = invoke("update", "--yes", "--plan", path, "--reason", "the old catalogue")
-    assert done.exit_code == 1, done.output  # one problem is left
+    assert done.exit_code == 0, done.output  # the empty line decides nothing
     assert instance.created(bad) == utc("2016-02-29")
     assert instance.created(worse) == utc(IMPORTED[:-1])
     assert instance.created(community, "community") == utc("2018-01-02")
@@ -234,9 +234,10 @@ def test_rows_that_the_plan_lacks_stay_and_are_counted(instance, invoke, named, 
     named("abcde-12345", LEGACY)
     other = named("fghij-67890", LEGACY)
     path = plan("label,new", f"abcde-12345,{LEGACY}")
-    shown = invoke("update", "--yes", "--plan", path)
+    shown = invoke("update", "--dry-run", "--plan", path)
     assert "Computed changes that the file lacks: 1" in shown.output
     assert "Rows that will change: 1" in shown.output
+    invoke("update", "--yes", "--plan", path)
     assert instance.created(other) == utc(IMPORTED[:-1])
 
 
@@ -404,8 +405,8 @@ def test_table_of_dates_for_rows_without_the_field(
     assert instance.created(with_field) == utc(IMPORTED[:-1])
     assert instance.created(bare, "community") == utc("2010-10-10")
     statistics = instance.run().statistics
-    assert statistics["records"]["total_found"] == 6
-    assert statistics["communities"]["total_found"] == 2
+    assert statistics["records"]["total_found"] == 5
+    assert statistics["communities"]["total_found"] == 1
     instance.execute("UPDATE rdm_records_metadata SET created = '2022-02-02'")
     summary = instance.upgrade()
     assert summary.statistics.records.total_found == 6, "standing decisions count"
@@ -593,7 +594,7 @@ def test_saved_plan_without_later_versions_lacks_nothing(
     named("v-2", LEGACY, index=2)
     path = tmp_path / "plan.csv"
     invoke("update", "--dry-run", "--save-plan", path)
-    assert "lacks" not in invoke("update", "--yes", "--plan", path).output
+    assert "lacks" not in invoke("update", "--dry-run", "--plan", path).output
 
 
 @pytest.mark.parametrize("batch_size", [2, 1000])

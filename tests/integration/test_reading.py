@@ -116,14 +116,44 @@ def test_check_of_excluded_names_is_no_pass_for_each_name(large, invoke, tmp_pat
     assert counts[1] < 1.5 * counts[0], "read anew for each name"
 
 
-def test_update_of_a_table_that_is_taken_for_empty_is_no_pass_for_each_page(instance):
-    """As autovacuum leaves it when it comes while the rows are being written."""
-    instance.many(MEMBERS, 1)
+def take_for_empty(instance) -> None:
+    """Leave the statistics as autovacuum does when it comes while rows are written."""
     instance.execute(
         "UPDATE pg_class SET reltuples = 0, relpages = pg_relation_size(oid) / 8192"
         f" WHERE oid = '{RECORDS}'::regclass"
     )
+
+
+def test_update_of_a_table_that_is_taken_for_empty_is_no_pass_for_each_page(instance):
+    instance.many(MEMBERS, 1)
+    take_for_empty(instance)
     with rows_read(instance) as read:
         instance.upgrade(batch_size=500, is_queued=False)
     # The count, the analysis, the pages, the locks and the changes.
     assert 2 * MEMBERS <= read.count <= 6 * MEMBERS
+
+
+def test_plan_reads_its_lines_alone(large, invoke, tmp_path):
+    ids = large.execute("SELECT id FROM rdm_records_metadata ORDER BY id LIMIT 20")
+    path = tmp_path / "plan.csv"
+    path.write_text("\n".join(["id,new", *(f"{id},2015-01-01" for (id,) in ids)]))
+    with rows_read(large) as read:
+        done = invoke("update", "--yes", "--plan", path)
+    assert done.exit_code == 0, done.output
+    assert len(ids) <= read.count < MEMBERS / 10
+
+
+def test_plan_for_a_table_that_is_taken_for_empty_is_no_pass_for_each_page(
+    instance, invoke, tmp_path
+):
+    instance.many(MEMBERS, 1)
+    take_for_empty(instance)
+    ids = instance.execute(f"SELECT id FROM {RECORDS}")
+    path = tmp_path / "plan.csv"
+    path.write_text("\n".join(["id,new", *(f"{id},2015-01-01" for (id,) in ids)]))
+    command = ("update", "--yes", "--plan", path, "--batch-size", 500)
+    with rows_read(instance) as read, broker_at(NOWHERE):
+        done = invoke(*command)
+    assert done.exit_code == 3, done.output
+    # The names, the comparison, the analysis, the pages, the locks and the changes.
+    assert 2 * MEMBERS <= read.count <= 8 * MEMBERS

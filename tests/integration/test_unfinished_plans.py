@@ -30,15 +30,21 @@ def plan(five, tmp_path):
     return path
 
 
-@pytest.fixture
-def interrupted(instance, invoke, plan):
-    """Interrupt the plan in its second batch, or another one; give its run."""
+def failing(engine, text: str, number: int):
+    """Let a statement fail, once."""
 
     def fail(connection) -> None:
         raise RuntimeError("failure injected")
 
+    return faults.at(engine, faults.Point("before", text, number), fail)
+
+
+@pytest.fixture
+def interrupted(instance, invoke, plan):
+    """Interrupt the plan in its second batch, or another one; give its run."""
+
     def interrupted(*options, at: int = 2, path=plan):
-        with faults.at(instance.engine, faults.Point("before", CHANGE, at), fail):
+        with failing(instance.engine, CHANGE, at):
             command = ("update", "--yes", "--plan", path, "--batch-size", 1, *options)
             assert invoke(*command).exit_code == 3
         run = instance.run()
@@ -155,6 +161,24 @@ def test_check_names_both_ways_on(app, instance, invoke, interrupted, monkeypatc
         assert not [line for line in lines if "The next run does" in str(line)]
 
 
+def test_status_names_both_ways_on_and_no_other(instance, invoke, interrupted):
+    run = interrupted()
+    output = invoke("status").output
+    steps = [
+        shlex.split(line.split("    ")[0])[2:]
+        for line in output[output.index("Next:") :].splitlines()[1:]
+        if line.startswith("  invenio kcworks")
+    ]
+    steps = [line for line in steps if line[0] in {"update", "rollback"}]
+    assert [line[0] for line in steps] == ["update", "rollback"]
+    assert steps[0][1] == "--plan" and steps[1][1:] == ["--run", str(run.id)]
+    found = json.loads(invoke("status", "--json").stdout)["unfinished_plan"]
+    assert found["run"] == run.id and found["plan"]["file"] == "approved.csv"
+    assert invoke(*steps[0], "--yes").exit_code == 0
+    assert json.loads(invoke("status", "--json").stdout)["unfinished_plan"] is None
+    assert "--plan" not in invoke("status").output
+
+
 # --- what ends it --------------------------------------------------------------------
 
 
@@ -251,9 +275,19 @@ def test_nothing_without_a_plan_changes_dates_while_approvals_are_waited_for(
         with pytest.raises(CreatedDatesError, match="ON_UPGRADE is 'wait'"):
             call()
     assert instance.all_created() == before and not runs(instance)
+    for command in (("status",), ("check",), ("update", "--dry-run", "--records-only")):
+        told = invoke(*command).output
+        assert "--save-plan" in told, command
+        assert not re.search(r"created-dates update *(`|$)", told, re.MULTILINE)
     told = invoke("update", "--dry-run", "--records-only").output
     assert "--save-plan" in told and "same command without --dry-run" not in told
     assert invoke("update", "--yes", "--plan", plan).exit_code == 0
     _, how = options_from(app.config, on_upgrade="apply")
+    with pytest.raises(CreatedDatesError), failing(instance.engine, CHANGE, 1):
+        migration.apply(instance.engine, how=how)
+    told = invoke("status").output
+    assert "--save-plan" in told
+    assert not re.search(r"created-dates update *(`|    |$)", told, re.MULTILINE)
     migration.apply(instance.engine, how=how)
+    assert not re.search(r"update(`|$)", invoke("check").output, re.MULTILINE)
     assert instance.created(five[4]) == utc(LEGACY[:-1])

@@ -9,7 +9,7 @@ import pytest
 
 from kcworks_migrations.config import What
 from kcworks_migrations.kinds import COMMUNITY, RECORD
-from kcworks_migrations.migration.decisions import sift
+from kcworks_migrations.migration.sift import sift
 from kcworks_migrations.rules.values import Change, Decided, NoRecords, Problem, Skip
 from kcworks_migrations.values import Line, Plan
 

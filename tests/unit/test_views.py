@@ -5,59 +5,12 @@
 from datetime import UTC, datetime, timedelta
 
 from kcworks_migrations.kinds import COMMUNITY, RECORD
-from kcworks_migrations.report.views import PlanView, Suspicions
-from kcworks_migrations.rules.values import Change, Decided, Problem, Skip
-from kcworks_migrations.values import Plan
+from kcworks_migrations.report.views import Suspicions
+from kcworks_migrations.rules.values import Change
 
 OLD = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NEW = datetime(2016, 2, 29, 13, 11, 39, tzinfo=UTC)
 CHANGE = Change("id", "abcde-12345", OLD, NEW, "2016-02-29T13:11:39Z")
-
-
-def decided(new, computed=None) -> Change:
-    decision = Decided(new, "x", "plan.csv", "0" * 64, None)
-    return CHANGE._replace(new_created=new, decided=decision, computed=computed)
-
-
-def view(*decisions, **more) -> PlanView:
-    view = PlanView.of(Plan("plan.csv", "0" * 64, {}, **more))
-    view.add(RECORD, decisions)
-    return view
-
-
-def test_plan_view_tells_changes_own_dates_and_what_stays():
-    seen = view(
-        CHANGE,
-        decided(NEW, computed=OLD),
-        decided(NEW),
-        decided(OLD),
-        Skip("a", "a", "not in the plan"),
-        Skip("b", "b"),
-        Problem("c", "c", "record", "moved", None),
-        empty=2,
-        assumed="Windows-1252",
-    )
-
-    assert (seen.changed, seen.kept, seen.own) == (3, 1, 2)
-    assert (seen.lacking, seen.staying, seen.empty) == (1, 3, 2)
-    text = "\n".join(seen.lines())
-    assert "Rows that will change: 3" in text
-    assert "Rows to stay at their present date from now on: 1" in text
-    assert "Dates that are the file's own, not computed: 2" in text
-    assert "2016-02-29 13:11:39 UTC, computed: 2024-05-01 12:00:00 UTC" in text
-    assert "2016-02-29 13:11:39 UTC, computed: none" in text
-    assert "Lines with an empty new, which are skipped: 2" in text
-    assert "Computed changes that the file lacks: 1" in text
-    assert "Rows that stay as they are: 3" in text
-    assert "read as Windows-1252" in text
-    assert all(len(line) <= 80 for line in seen.lines())
-
-
-def test_plan_view_lists_a_bounded_number_of_dates():
-    seen = view(*[decided(NEW)] * 1000)
-
-    assert seen.own == 1000 and len(seen.shown) == 200
-    assert "... and 800 more" in "\n".join(seen.lines())
 
 
 def suspicions(*changes, kind=RECORD) -> Suspicions:
