@@ -15,7 +15,7 @@ from sqlalchemy.exc import NoResultFound, SQLAlchemyError
 
 from ..kinds import Kind
 from ..text import escape
-from .client import search_client
+from .client import search_client, writing_client
 
 Document = dict[str, Any]
 """As OpenSearch answers: `_id`, `_version`, `_seq_no`, `_primary_term`, `_source`."""
@@ -79,7 +79,7 @@ class Index:
         Args:
             kind: Of the documents.
         """
-        self._client = search_client(is_repeating=False)
+        self._client = writing_client()
         self._alias = alias_of(kind)
         self._names: set[str] = set()
         """The alias and what is behind it."""
@@ -160,11 +160,11 @@ def made(kind: Kind, id: str) -> tuple[Any, Exception | None]:
     Returns:
         `OK`, `GONE` (there is no row), or what OpenSearch said, with the error.
     """
-    # A copy of it, with a client of this process.
+    # A copy of it, with a client of our own.
     indexer = copy.copy(current_indexer_registry.get(kind.indexer))
-    indexer.client = search_client(is_repeating=False)
+    indexer.client = writing_client()
     try:
-        answer = indexer.index_by_id(id, arguments={"require_alias": True})
+        answer = indexer.index_by_id(id)
     except NoResultFound as error:
         return GONE, error
     except SQLAlchemyError as error:

@@ -153,7 +153,7 @@ def own_index(app, own_opensearch):
         try:
             for name, body in indices.items():
                 current_search_client.indices.create(index=name, body=body)
-            yield
+            yield indices
         finally:
             current_search_client.indices.delete(index=",".join(indices))
 
@@ -211,3 +211,28 @@ def test_runs_do_not_need_the_search(indexed, app):
     assert result.exit_code == 0, result.output
     drain(indexed)
     assert stale_documents(indexed) == []
+
+
+def test_index_that_is_gone_does_not_come_back_by_itself(indexed, app, own_opensearch):
+    """OpenSearch makes an index with the name of the alias for whoever writes to it."""
+    proxy = index.Proxy(own_opensearch.uri)
+
+    def lose(request) -> str:
+        if request.method == "PUT":  # a document that was missing is rebuilt
+            proxy.decide = lambda request: ""
+            search.OpenSearch([own_opensearch.uri]).indices.delete(index=name)
+        return ""
+
+    with own_index(app, own_opensearch) as indices, search_at(app, proxy.host):
+        alias = index.name_of("record")
+        [name] = current_search_client.indices.get_alias(index=alias)
+        indexed.upgrade()
+        proxy.decide = lose
+        index.turn()
+        assert not current_search_client.indices.exists(index=alias)
+        assert waiting(["kcworks-created-dates-records"])
+        assert not indexed.problems()
+        current_search_client.indices.create(index=name, body=indices[name])
+        drain(indexed)
+        assert stale_documents(indexed) == []
+    proxy.stop()

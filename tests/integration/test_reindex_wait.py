@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from invenio_indexer.proxies import current_indexer_registry
 from invenio_search import current_search_client
+from invenio_search.engine import search
 from sqlalchemy.exc import OperationalError
 from support import index
 from support.faults import NOWHERE, broker_at
@@ -82,7 +83,7 @@ def pending(instance) -> int:
 @contextmanager
 def at_write(act):
     """Call `act` right before the first request that writes documents, once."""
-    client = current_search_client._get_current_object()
+    client = search.OpenSearch
     calls = []
 
     def acting(write):
@@ -96,7 +97,7 @@ def at_write(act):
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("bulk", "index"):
-            patch.setattr(client, name, acting(getattr(client, name)), raising=False)
+            patch.setattr(client, name, acting(getattr(client, name)))
         yield calls
     assert calls
 
@@ -220,18 +221,18 @@ def test_document_that_is_newer_already_is_as_good(upgraded, wait, indexing):
         " WHERE b.kind = 'record' AND r.deletion_status = 'P' ORDER BY b.id LIMIT 1"
     )
     name = index.name_of("record")
-    client = current_search_client._get_current_object()
-    write = client.index
+    client = current_search_client
+    write = search.OpenSearch.index
     conflicts = []
 
-    def overtaken(**options):
+    def overtaken(client, **options):
         if options["id"] == row.id and not conflicts:
-            write(**options | {"version": options["version"] + 1})
+            write(client, **options | {"version": options["version"] + 1})
             conflicts.append(row.id)
-        return write(**options)
+        return write(client, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "index", overtaken, raising=False)
+        patch.setattr(search.OpenSearch, "index", overtaken)
         done = wait()
     with index.forgetful():
         client.delete(index=name, id=row.id)
