@@ -83,11 +83,13 @@ def rollback(
 
 def _what_is_restored(database: Database, selection: Selection) -> dict[str, Any]:
     """Read what a rollback would do; give what is printed as JSON."""
-    standing = _standing(database, selection)
+    given_up = _given_up(database, selection)
+    standing = _standing(database, selection, given_up is not None)
     count, shown = history.changed_since(database, CHANGED_SHOWN, selection)
     files = plan_files(database, selection)
     return {
         "standing": standing,
+        "gives_up": given_up,
         "changed_since": count,
         "changed_since_shown": shown,
         "decisions": [plan._asdict() | {"again": plan.command} for plan in files],
@@ -105,6 +107,8 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"Left alone, as somebody has changed them since: {rows}")
         for row in found["changed_since_shown"]:
             lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
+    if found["gives_up"]:
+        lines.append(f"Gives up {found['gives_up']}, which was interrupted.")
     for plan in found["decisions"]:
         if plan["decisions"]:
             lines += taken_back_lines([PlanFile(*map(plan.get, PlanFile._fields))])
@@ -116,12 +120,21 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _standing(database: Database, selection: Selection) -> int:
+def _given_up(database: Database, selection: Selection) -> str | None:
+    """Name the plan that was interrupted, if it is given up by this."""
+    left = plans.unfinished(database)
+    is_of_rows = selection.records or selection.communities
+    if left is None or is_of_rows or selection.run_id not in (None, left.run_id):
+        return None
+    return left.plan
+
+
+def _standing(database: Database, selection: Selection, is_given_up: bool) -> int:
     """Count what would be restored.
 
     Returns:
         How many changes; at least one of each named row and of a run, except one
-        whose plan it gives up.
+        whose plan is given up.
 
     Raises:
         UsageError: A named row has no change that stands, or the run has none.
@@ -138,8 +151,7 @@ def _standing(database: Database, selection: Selection) -> int:
                     f" changed: `{COMMAND} show` tells its history."
                 )
         total += count_standing(database, kind, names, run_id)
-    left = plans.unfinished(database)
-    if run_id is not None and not (total or (left and left.run_id == run_id)):
+    if run_id is not None and not (total or is_given_up):
         raise click.UsageError(
             f"Run {run_id} has no change that stands. Nothing was changed:"
             f" `{COMMAND} status` lists the runs."

@@ -77,6 +77,7 @@ def test_update_is_refused_and_both_printed_commands_lead_on(
     assert instance.created(five[4]) == utc(IMPORTED)
     complete, give_up = ways_on(refused.output)
     assert give_up == ["rollback", "--run", str(run.id)]
+    assert "Gives up the plan approved.csv" in invoke(*give_up, "--dry-run").output
     assert invoke(*(complete if way == "complete" else give_up), "--yes").exit_code == 0
     undo = instance.run()
     assert undo.status == "succeeded"
