@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.engine import Connection, CursorResult, Engine
+from sqlalchemy.engine import Connection, CursorResult, Engine, NestedTransaction
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
 from . import instance
@@ -181,6 +181,10 @@ class Database:
         finally:
             if not self._connection.invalidated:
                 self.transaction(self.execute, text(f"CLOSE {name}"))
+
+    def savepoint(self) -> NestedTransaction:
+        """Begin a part of the present transaction that can be given up alone."""
+        return self._connection.begin_nested()
 
     def close(self) -> None:
         """Close the connection for good, with its lock, whatever state it is in."""

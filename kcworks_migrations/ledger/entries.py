@@ -21,7 +21,8 @@ from .standing import Selection, reachable
 # Each column comes as one text with a line per row: the driver needs longer to adapt
 # a thousand values one by one than the database to change the rows. `(SELECT ...)`
 # hides the length of the arrays: a planner that knows it reads the whole table for each
-# batch as long as that is not much larger than a hundred batches.
+# batch as long as that is not much larger than a hundred batches. What a row became is
+# read back: a trigger or the type of the column may have made it something else.
 UPDATE_CREATED_AND_BACK_UP = r"""
 WITH i AS (
     SELECT * FROM unnest(
@@ -40,21 +41,30 @@ WITH i AS (
     WHERE t.created = (i.old_created{convert}) FOR NO KEY UPDATE OF t SKIP LOCKED
 ), changed AS (
     UPDATE {table} AS t SET created = (i.new_created{convert}) FROM free AS i
-    WHERE t.id = i.id AND t.created = (i.old_created{convert}) RETURNING i.*
+    WHERE t.id = i.id AND t.created = (i.old_created{convert})
+    RETURNING i.*, CASE WHEN t.created IS DISTINCT FROM (i.new_created{convert})
+                        THEN t.created::text END AS became
+), entered AS (
+    INSERT INTO kcworks_created_dates_backup
+        (run_id, kind, entity_id, label, old_created, new_created,
+         source_value, source_record_id, source_record_label,
+         source, source_file, source_sha256, note, changed_at, queued_at)
+    SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
+           i.source_value, i.source_record_id, i.source_record_label,
+           coalesce(i.decision->>'source', 'field'),
+           i.decision->>'file', i.decision->>'sha256', i.decision->>'note',
+           clock_timestamp(),
+           -- Nothing becomes stale by a decision for the present date.
+           CASE WHEN i.old_created = i.new_created THEN clock_timestamp() END
+    FROM changed AS i WHERE i.became IS NULL ORDER BY i.id
+    RETURNING entity_id
 )
-INSERT INTO kcworks_created_dates_backup
-    (run_id, kind, entity_id, label, old_created, new_created,
-     source_value, source_record_id, source_record_label,
-     source, source_file, source_sha256, note, changed_at, queued_at)
-SELECT :run_id, :kind, i.id, i.label, i.old_created, i.new_created,
-       i.source_value, i.source_record_id, i.source_record_label,
-       coalesce(i.decision->>'source', 'field'),
-       i.decision->>'file', i.decision->>'sha256', i.decision->>'note',
-       clock_timestamp(),
-       -- Nothing becomes stale by a decision for the present date.
-       CASE WHEN i.old_created = i.new_created THEN clock_timestamp() END
-FROM changed AS i ORDER BY i.id
-RETURNING entity_id::text
+SELECT entity_id::text, true AS is_done, NULL AS became FROM entered
+UNION ALL
+SELECT id::text, false, became FROM changed
+WHERE became IS NOT NULL OR id NOT IN (SELECT entity_id FROM entered)
+UNION ALL
+SELECT id::text, false, NULL FROM free WHERE id NOT IN (SELECT id FROM changed)
 """
 
 # Restored is only what still has the value that the migration gave it. A row that
@@ -74,10 +84,15 @@ WITH i AS (
     FROM {table} AS t JOIN i ON i.id = t.id FOR NO KEY UPDATE OF t SKIP LOCKED
 ), restored AS (
     UPDATE {table} AS t SET created = (i.old_created{convert}) FROM free AS i
-    WHERE t.id = i.id AND t.created = (i.new_created{convert}) RETURNING i.entry_id
+    WHERE t.id = i.id AND t.created = (i.new_created{convert})
+    RETURNING i.entry_id, CASE WHEN t.created IS DISTINCT FROM (i.old_created{convert})
+                               THEN t.created::text END AS became
 ), outcomes AS (
-    SELECT i.*, CASE WHEN i.entry_id IN (SELECT entry_id FROM restored)
-                     THEN 'restored' ELSE 'changed_since' END AS outcome
+    SELECT i.*, CASE WHEN i.present_created IS DISTINCT FROM i.new_created
+                     THEN 'changed_since'
+                     WHEN i.entry_id IN (SELECT entry_id FROM restored
+                                         WHERE became IS NULL)
+                     THEN 'restored' ELSE 'refused' END AS outcome
     FROM free AS i
     UNION ALL
     SELECT i.*, NULL,
@@ -91,10 +106,20 @@ WITH i AS (
         queued_at = CASE WHEN o.outcome <> 'restored' THEN b.queued_at END
     FROM outcomes AS o WHERE b.id = o.entry_id AND o.outcome IS NOT NULL
 )
-SELECT entry_id, id::text, label, old_created, new_created, present_created::text,
-       outcome
-FROM outcomes ORDER BY entry_id
+SELECT entry_id, id::text, label, old_created, new_created,
+       CASE WHEN outcome = 'refused'
+            THEN (SELECT r.became FROM restored AS r WHERE r.entry_id = o.entry_id)
+            ELSE present_created::text END, outcome
+FROM outcomes AS o ORDER BY entry_id
 """
+
+
+class Written(NamedTuple):
+    """The rows of changes by their ids; the others are locked."""
+
+    done: set[str]
+    refused: dict[str, str | None]
+    """What each became instead and is no more; none if it was not written."""
 
 
 class Restoration(NamedTuple):
@@ -106,13 +131,14 @@ class Restoration(NamedTuple):
     old_created: Any
     new_created: Any
     present_created: str | None
+    """Of one that was refused, what the row became instead; none if it stayed."""
     outcome: str | None
-    """``restored``, ``changed_since`` or ``deleted``."""
+    """``restored``, ``changed_since`` or ``deleted``; ``refused`` stays open."""
 
 
 def write(
     database: Database, run_id: int, kind: Kind, changes: Sequence[Change]
-) -> set[str]:
+) -> Written:
     """Change `created` of the rows and make an entry for each, in one statement.
 
     Args:
@@ -122,15 +148,26 @@ def write(
         changes: The changes; the old value of each guards it.
 
     Returns:
-        The ids of the rows that were changed. The others are locked, gone, or no
-        longer what they were when the decision was made.
-
-    Raises:
-        CreatedDatesError: Other rows than asked for were written.
+        What became of them. Rows that it lacks are locked, gone, or no longer what they
+        were when the decision was made.
     """
-    if not changes:
-        return set()
-    written = database.execute_on(
+    refused: dict[str, str | None] = {}
+    while asked := [c for c in changes if c.id not in refused]:
+        savepoint = database.savepoint()
+        written = _write(database, run_id, kind, asked)
+        if not written.refused:
+            savepoint.commit()
+            return Written(written.done, refused)
+        savepoint.rollback()
+        refused |= written.refused
+    return Written(set(), refused)
+
+
+def _write(
+    database: Database, run_id: int, kind: Kind, changes: Sequence[Change]
+) -> Written:
+    """Write changes; return what became of them, or raise if others were written."""
+    rows = database.execute_on(
         kind,
         UPDATE_CREATED_AND_BACK_UP,
         run_id=run_id,
@@ -143,11 +180,11 @@ def write(
         source_record_ids=_lines([c.source_record_id for c in changes]),
         source_record_labels=_lines([c.source_record_label for c in changes]),
         decisions=_lines([_decision(c) for c in changes]),
-    )
-    ids = {row[0] for row in written.fetchall()}
-    if not ids <= {c.id for c in changes}:
-        _refuse(len(changes), len(ids))
-    return ids
+    ).fetchall()
+    done = {id for id, is_done, _ in rows if is_done}
+    if not done <= {c.id for c in changes}:
+        _refuse(len(changes), len(done))
+    return Written(done, {id: became for id, is_done, became in rows if not is_done})
 
 
 def _lines(values: list[str | None]) -> str | None:
@@ -183,13 +220,20 @@ def restore(
         CreatedDatesError: Not every entry came back.
     """
     entry_ids = reachable(database, selection, kind, before, limit)
-    if not entry_ids:
-        return []
-    rows = database.execute_on(kind, RESTORE_CREATED, entry_ids=entry_ids)
-    restorations = [Restoration(*row) for row in rows]
-    if len(restorations) != len(entry_ids):
-        _refuse(len(entry_ids), len(restorations))
-    return restorations
+    refused: list[Restoration] = []
+    while entry_ids:
+        savepoint = database.savepoint()
+        rows = database.execute_on(kind, RESTORE_CREATED, entry_ids=entry_ids)
+        found = [Restoration(*row) for row in rows]
+        if len(found) != len(entry_ids):
+            _refuse(len(entry_ids), len(found))
+        entry_ids = [r.entry_id for r in found if r.outcome != "refused"]
+        if len(entry_ids) == len(found):
+            savepoint.commit()
+            return sorted(found + refused)
+        savepoint.rollback()
+        refused += [r for r in found if r.outcome == "refused"]
+    return sorted(refused)
 
 
 def _refuse(expected_rows: int, actual_rows: int) -> NoReturn:

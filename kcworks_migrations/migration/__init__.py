@@ -34,7 +34,8 @@ from ..ledger.standing import Selection
 from ..report.reporter import Reporter
 from ..report.steps import taken_back_lines
 from ..report.summary import PROBLEMS_SHOWN, Summary
-from ..text import CARRY_OUT, SAVE_PLAN, counted
+from ..text import CARRY_OUT, SAVE_PLAN
+from ..text import counted as counted
 from .approval import check_approved
 from .downgrade import Downgrade, check_selection
 from .names import check_names
@@ -137,8 +138,8 @@ def revert(
         RefusedError: A setting or the database can't be used, or later runs changed
             rows of the run again; nothing was changed.
         RunInProgressError: Another run is at work; nothing was changed.
-        RunFailedError: The database failed, or rows were locked all the time; the
-            same call does the rest.
+        RunFailedError: The database failed, or rows were locked all the time or did
+            not take their old date; the same call does the rest.
         RunStoppedError: Somebody asked to stop; the same call does the rest.
     """
     _, how = options_from(current_app.config)
@@ -156,9 +157,7 @@ def revert(
         work.summary.plans = files
         for line in taken_back_lines(files):
             reporter.line(line)
-        if left := Downgrade(work, selection).do():
-            rows = counted(left, "row")
-            fact = f"{rows} stayed locked by another session at every attempt."
+        if fact := Downgrade(work, selection).do():
             raise RunFailedError(work.run.id, fact)
         work.finish(queue if is_queued else None)
     return work.summary

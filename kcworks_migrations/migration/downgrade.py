@@ -14,7 +14,7 @@ from ..ledger.runs import Run
 from ..ledger.standing import Selection
 from ..rules.values import Change, Decision, Problem, Skip
 from ..text import COMMAND, counted, show
-from .work import Work
+from .work import Work, not_stored
 
 KINDS = (COMMUNITY, RECORD)
 
@@ -27,12 +27,16 @@ class Downgrade:
         self._work = work
         self._database = work.database
         self._selection = selection
+        self._refused = 0
+        """Rows of the last look that did not take their old date."""
+        self._is_listing = False
+        """Whether these become problems; each look meets them again."""
 
-    def do(self) -> int:
+    def do(self) -> str:
         """Restore what can be, coming back to locked rows with growing pauses.
 
         Returns:
-            How many changes still stand because their rows were locked.
+            Why some changes still stand; empty if none does.
         """
         # The run before may have made all entries: unknown to the planner so far.
         self._database.transaction(pending.analyze, self._database)
@@ -42,9 +46,26 @@ class Downgrade:
         with self._work.reporter.phase(self._work.begin_phase("changes", left)):
             for is_last in tries(PAUSES_SECONDS, self._database.check_stop):
                 left = self._restore_all(left)
-                if not left or is_last:
+                if left <= self._refused or is_last:
                     break
-        return left
+            if self._refused:
+                self._is_listing = True
+                left = self._look()
+        return self._why(left - self._refused)
+
+    def _why(self, locked: int) -> str:
+        facts = []
+        if self._refused:
+            rows = counted(self._refused, "row")
+            facts.append(
+                f"{rows} did not take the old date: a trigger, or the type of the"
+                " column, keeps another and must be changed first"
+                f" (`{COMMAND} problems --run {self._work.run.id}`)."
+            )
+        if locked > 0:
+            rows = counted(locked, "row")
+            facts.append(f"{rows} stayed locked by another session at every attempt.")
+        return " ".join(facts)
 
     def _restore_all(self, left: int) -> int:
         """Go through the entries as long as that restores some.
@@ -56,11 +77,15 @@ class Downgrade:
         """
         before = left + 1
         while left and left != before:
-            before = left
-            for kind in KINDS:
-                self._restore_kind(kind)
-            left = self._reachable()
+            before, left = left, self._look()
         return left
+
+    def _look(self) -> int:
+        """Go through the entries once; return how many stand."""
+        self._refused = 0
+        for kind in KINDS:
+            self._restore_kind(kind)
+        return self._reachable()
 
     def _reachable(self) -> int:
         count = partial(standing.count_reachable, self._database, self._selection)
@@ -71,6 +96,7 @@ class Downgrade:
         tell = partial(self._work.reporter.restorations, kind)
         while found := self._work.batch(partial(self._restore, kind, before), tell):
             before = found[0].entry_id
+            self._refused += sum(r.outcome == "refused" for r in found)
             self._work.between()
 
     def _restore(self, kind: Kind, before: int | None, run: Run) -> list[Restoration]:
@@ -78,7 +104,12 @@ class Downgrade:
         restorations = entries.restore(
             self._database, self._selection, kind, before, self._work.batch_rows
         )
-        decisions = [d for r in restorations if (d := _decision(kind, r))]
+        decisions = [
+            decision
+            for r in restorations
+            if (self._is_listing or r.outcome != "refused")
+            and (decision := _decision(kind, r))
+        ]
         found = [d for d in decisions if isinstance(d, Problem)]
         problems.write(self._database, run.id, found)
         run.statistics = run.statistics.plus(kind, decisions)
@@ -97,6 +128,9 @@ def _decision(kind: Kind, r: Restoration) -> Decision | None:
         return Change(r.id, r.label, r.new_created, r.old_created, "the ledger")
     if r.outcome == "deleted":
         return Skip(r.id, r.label, "gone")
+    if r.outcome == "refused":
+        value = not_stored(r.old_created, r.present_created)
+        return Problem(r.id, r.label, kind.name, "not_stored", value)
     if r.outcome == "changed_since":
         value = (
             f"was {show(r.old_created)}, migrated to {show(r.new_created)},"

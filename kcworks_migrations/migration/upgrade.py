@@ -10,6 +10,7 @@ from ..database import PAUSES_SECONDS
 from ..interrupt import pause, tries
 from ..kinds import Kind
 from ..ledger import entries, problems, runs
+from ..ledger.entries import Written
 from ..ledger.runs import Run
 from ..options import What
 from ..report.lines import found_line, result_line
@@ -17,7 +18,7 @@ from ..report.plan import PlanView
 from ..rules.values import Change, Problem, Skip
 from .decisions import Decisions, Page
 from .plan import add_lines
-from .work import Work
+from .work import Work, not_stored
 
 
 class Upgrade:
@@ -108,14 +109,14 @@ class Upgrade:
 
         Returns:
             The page, with a problem for each change whose row was locked or had
-            changed.
+            changed, or did not become what was asked.
         """
         changes = page.changes
         written = entries.write(self._database, run.id, kind, changes)
-        if len(written) < len(changes):
+        if len(written.done) < len(changes):
             decisions = [
-                Problem(d.id, d.label, kind.name, "locked", None, d.group_id)
-                if isinstance(d, Change) and d.id not in written
+                _problem(kind, d, written)
+                if isinstance(d, Change) and d.id not in written.done
                 else d
                 for d in page.decisions
             ]
@@ -157,3 +158,12 @@ class Upgrade:
             cursor=None, decisions=[*page.decisions, *gone], group_problems=[]
         )
         return self._write(kind, page, run)
+
+
+def _problem(kind: Kind, change: Change, written: Written) -> Problem:
+    """Say why a change was not made."""
+    reason, value = "locked", None
+    if change.id in written.refused:
+        value = not_stored(change.new_created, written.refused[change.id])
+        reason = "not_stored"
+    return Problem(change.id, change.label, kind.name, reason, value, change.group_id)

@@ -5,6 +5,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypeVar
 
 from ..database import Database
@@ -16,6 +17,7 @@ from ..ledger.statistics import Progress
 from ..options import How
 from ..report.reporter import Reporter
 from ..report.summary import PROBLEMS_SHOWN, Summary
+from ..text import show
 
 T = TypeVar("T")
 
@@ -137,3 +139,8 @@ class Work:
         summary.pending = pending.count(database)
         summary.is_applied = tables.state(database).is_applied
         summary.on_upgrade = self.how.on_upgrade
+
+
+def not_stored(asked: datetime, became: str | None) -> str:
+    """Say, as the value of a problem, what a row became instead of what was asked."""
+    return f"{show(asked)} {f'became {became}' if became else 'was not written'}"

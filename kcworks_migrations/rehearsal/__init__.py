@@ -164,8 +164,7 @@ def _restore(work: Work) -> None:
     work.between = work.database.check_stop = never
     work.run.statistics = Statistics()  # or all would be counted twice
     try:
-        left = Downgrade(work, Selection(work.run.id)).do()
-        fact = f"{counted(left, 'row')} stayed locked." if left else ""
+        fact = Downgrade(work, Selection(work.run.id)).do()
     except BaseException as error:
         fact = said(error)
     if fact:

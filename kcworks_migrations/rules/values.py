@@ -27,6 +27,7 @@ REASONS = {
     "moved": "no longer what the plan says it was",
     "gone": "the row is gone since the plan was read",
     "locked": "locked by another session at every attempt",
+    "not_stored": "not stored as asked (a trigger, or the column's type)",
     "changed_since": "changed by somebody since",
     "index_refused": "refused by the search index",
 }

@@ -23,6 +23,7 @@ PLANNED = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|DECLARE|VALUES
 HARMLESS = re.compile(
     r"\s*(FETCH \d+ FROM kcworks_created_dates_pages"
     r"|CLOSE kcworks_created_dates_pages"
+    r"|(RELEASE |ROLLBACK TO )?SAVEPOINT sa_savepoint_\d+"
     r"|ANALYZE kcworks_created_dates_backup)\s*$"
 )
 """What PostgreSQL makes no plan for."""
