@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""The health of the OpenSearch cluster, and the gate that an unhealthy one closes."""
+"""The health of our indices in OpenSearch, and the gate that unhealthy ones close."""
 
 import logging
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from invenio_search.engine import search
 from ..config import How
 from ..errors import RunFailedError
 from ..interrupt import CheckStop, pause
+from ..kinds import KINDS
 from ..report.reporter import Reporter
 from ..text import escape
 from .client import search_client
+from .documents import alias_of
 
 
 class SearchUnhealthyError(Exception):
@@ -31,7 +33,10 @@ class Health:
 
 
 def look(timeout_seconds: float) -> Health:
-    """Ask the cluster for its health; whatever goes wrong is an answer, too.
+    """Ask for the health of our indices; whatever goes wrong is an answer, too.
+
+    Those of other applications in the same cluster are none of ours. One of ours that
+    is absent would count as red, after a wait: `check` names it.
 
     Args:
         timeout_seconds: How long each try of the client may take.
@@ -39,9 +44,14 @@ def look(timeout_seconds: float) -> Health:
     Returns:
         What was seen.
     """
+    client, patience = search_client(), {"request_timeout": timeout_seconds}
+    aliases = ",".join(map(alias_of, KINDS))
     try:
-        status = search_client().cluster.health(
-            timeout=f"{timeout_seconds}s", request_timeout=timeout_seconds
+        ours = client.indices.get_alias(
+            index=aliases, ignore_unavailable=True, **patience
+        )
+        status = client.cluster.health(
+            index=",".join(ours), timeout=f"{timeout_seconds}s", **patience
         )["status"]
     except search.exceptions.ConnectionError as error:  # a timeout is one, too
         reason = f"OpenSearch not responsive: {escape(str(error))}"

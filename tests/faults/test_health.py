@@ -18,7 +18,8 @@ from support.faults import Point, at, check_queued
 
 from kcworks_migrations.cli import created_dates
 from kcworks_migrations.errors import RunFailedError, RunStoppedError
-from kcworks_migrations.index import health, outbox
+from kcworks_migrations.index import documents, health, outbox
+from kcworks_migrations.kinds import KINDS
 
 CLOSED = "127.0.0.1:1"
 QUEUED = "SET queued_at = clock_timestamp()"
@@ -56,6 +57,20 @@ def test_look_tells_green_yellow_and_red_apart(own_search):
     assert (seen.is_healthy, seen.status) == (True, "yellow")
     make_red()
     assert health.look(5) == health.Health(False, "red", "Cluster status is RED")
+
+
+def test_red_index_of_another_application_is_none_of_ours(filled, own_search):
+    ours = {"aliases": dict.fromkeys(map(documents.alias_of, KINDS[1:]), {})}
+    current_search_client.indices.create(index="sick-ours", body=ours)
+    make_red()
+    # One of ours is absent, which is not waited for.
+    assert health.look(30).is_healthy
+    assert filled.upgrade().pending == 0
+    current_search_client.indices.delete(index="sick-ours")
+    current_search_client.indices.create(
+        index="sick-ours", body=ours | {"settings": NOWHERE}, wait_for_active_shards=0
+    )
+    assert health.look(30).status == "red"
 
 
 def test_look_at_a_closed_port_is_unreachable(app):
