@@ -43,10 +43,11 @@ def custom_fields(what: What) -> Iterable[Line]:
 def broker(how: How) -> Iterable[Line]:
     """Tell whether the broker and the workers answer, and whether these keep up.
 
-    Nothing is declared except the answer queue of the ping, which goes with it.
+    Nothing stays declared that was not there before.
     """
     try:
         address, messages, workers = probe.broker(how, BROKER_SECONDS, PING_SECONDS)
+        refused = {} if how.indexing == "full" else probe.refused_queues(BROKER_SECONDS)
     except Exception as error:  # each transport has errors of its own
         said = escape(str(error), 200) or type(error).__name__
         todo = f"Start it, or correct its address. {WITHOUT}"
@@ -59,6 +60,12 @@ def broker(how: How) -> Iterable[Line]:
         yield warning("broker", fact, todo)
     else:
         yield fine("broker", fact)
+    for name, said in refused.items():
+        todo = (
+            "Let the broker's user configure it; if it is there with other properties,"
+            f" delete it, and it is made when first used. {WITHOUT}"
+        )
+        yield stop("queues", f"The queue {name} can't be declared: {said}.", todo)
     if workers:
         yield fine("workers", f"{counted(workers, 'Celery worker')} answered.")
     else:

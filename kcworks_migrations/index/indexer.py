@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from amqp.protocol import queue_declare_ok_t
 from celery import current_app as celery_app
 from flask import Flask, current_app
 from invenio_db import db
@@ -35,6 +36,27 @@ TASK_IDS = 10_000
 """Ids after which a task ends, as those of invenio-indexer do."""
 
 
+class PeekedQueue(Queue):
+    """A queue of ours for the task that peeks into the queues of all indexers.
+
+    Where the broker refuses it, it is empty for that task, which would end otherwise
+    and leave the queues of the instance alone. Whoever sends to it gets the error.
+    """
+
+    def queue_declare(
+        self, nowait: bool = False, passive: bool = False, channel: Any = None
+    ) -> Any:
+        """Declare it; say that it has no messages if that is refused."""
+        channel = channel or self.channel
+        try:
+            return super().queue_declare(nowait, passive, channel)
+        except channel.connection.channel_errors as error:
+            if passive:
+                raise
+            current_app.logger.warning("Cannot declare %s: %s", self.name, error)
+            return queue_declare_ok_t(self.name, 0, 0)
+
+
 class CreatedDatesIndexer(RecordIndexer):
     """Brings `created` right in the documents of one kind."""
 
@@ -44,17 +66,16 @@ class CreatedDatesIndexer(RecordIndexer):
         Args:
             kind: Of the documents.
         """
-        name = kind.own_indexer
-        # As the services do: the exchange is a setting of the app in use.
-        queue = LocalProxy(
-            lambda: Queue(
-                name,
-                exchange=current_app.config["INDEXER_MQ_EXCHANGE"],
-                routing_key=name,
-            )
-        )
-        super().__init__(queue=queue, routing_key=name)
         self.kind = kind
+        # As the services do: the exchange is a setting of the app in use.
+        queue = LocalProxy(lambda: self.queue(PeekedQueue))
+        super().__init__(queue=queue, routing_key=kind.own_indexer)
+
+    def queue(self, cls: type[Queue] = Queue) -> Queue:
+        """Return the queue, which cannot be declared where the broker refuses it."""
+        name = self.kind.own_indexer
+        exchange = current_app.config["INDEXER_MQ_EXCHANGE"]
+        return cls(name, exchange=exchange, routing_key=name)
 
     @property
     def ordinary(self) -> RecordIndexer:
@@ -72,7 +93,7 @@ class CreatedDatesIndexer(RecordIndexer):
             while some := list(islice(ids, MESSAGE_IDS)):
                 producer.publish(
                     {"op": "index", "ids": some},
-                    declare=[self.mq_queue],
+                    declare=[self.queue()],
                     **self.mq_publish_kwargs,
                 )
 
@@ -100,7 +121,7 @@ class CreatedDatesIndexer(RecordIndexer):
             celery_app.connection_for_read() as connection,
             opened(db.engine, how.lock_timeout_seconds) as database,
         ):
-            queue = self.mq_queue(connection)
+            queue = self.queue()(connection)
             queue.declare()
             while count < limit and (message := queue.get()):
                 outcome = self._do(database, message)

@@ -3,10 +3,12 @@
 """Looks at the queues, the workers and the indices, and changes none of them."""
 
 from typing import Any
+from uuid import uuid4
 
 from celery import current_app as celery_app
 from flask import current_app
 from invenio_indexer.proxies import current_indexer_registry
+from kombu import Queue
 
 from ..config import How
 from ..kinds import KINDS
@@ -61,6 +63,43 @@ def _count_messages(connection: Any, how: How) -> int:
             except connection.channel_errors:
                 continue
     return total
+
+
+def refused_queues(timeout_seconds: float) -> dict[str, str]:
+    """Find out which of our queues the broker refuses to declare.
+
+    In place of one that is not there yet, another one is declared whose name begins
+    like its own, and which goes with the connection.
+
+    Args:
+        timeout_seconds: How long the broker may take for each answer.
+
+    Returns:
+        What the broker says, by the name of the queue.
+    """
+    refused = {}
+    with connected(timeout_seconds) as connection:
+        for kind in KINDS:
+            queue = current_indexer_registry.get(kind.own_indexer).queue()
+            name = queue.name
+            if not _is_there(connection, queue):
+                queue = Queue(f"{name}-{uuid4()}", exclusive=True, durable=False)
+            with connection.channel() as channel:
+                try:
+                    queue(channel).declare()
+                except connection.channel_errors as error:
+                    refused[name] = escape(str(error), 300)
+    return refused
+
+
+def _is_there(connection: Any, queue: Queue) -> bool:
+    # The broker closes a channel on which one asks for what it does not have.
+    with connection.channel() as channel:
+        try:
+            queue(channel).queue_declare(passive=True)
+        except connection.channel_errors:
+            return False
+    return True
 
 
 def scheduled_tasks() -> set[str]:

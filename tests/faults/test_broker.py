@@ -3,15 +3,24 @@
 """The broker dies before, during and after the queueing: no id is ever lost."""
 
 import os
+import re
 import signal
 import threading
 from contextlib import contextmanager
+from uuid import uuid4
 
 import processes
 import pytest
+from celery import current_app as celery_app
+from invenio_indexer.proxies import current_indexer_registry
+from invenio_records_resources.tasks import manage_indexer_queues
+from kombu import Queue
 from support.faults import Point, at, at_message, check_queued
+from support.worker import QUEUE
 
+from kcworks_migrations.checks import check, services
 from kcworks_migrations.index import broker, outbox
+from kcworks_migrations.kinds import KINDS, RECORD
 
 QUEUED = "SET queued_at = clock_timestamp()"
 
@@ -156,3 +165,41 @@ def test_reindex_with_the_broker_dead_says_so(working, own_broker):
         own_broker.start()
     assert (sent.sent, sent.pending) == (0, changed(working))
     assert sent.error and sent.error.isprintable()
+
+
+@pytest.fixture(params=["another type", "no right"])
+def refused_queues(request, own_broker):
+    """Queues of ours that the broker refuses to declare; all their names."""
+    names = [kind.own_indexer for kind in KINDS]
+    with celery_app.connection_for_write() as connection:
+        for name in names:
+            queue = Queue(name)(connection)
+            queue.delete()
+            if request.param == "another type":
+                queue.queue_arguments = {"x-queue-type": "quorum"}
+                queue.declare()
+    if request.param == "no right":
+        own_broker.ctl("set_permissions", "guest", "^(?!kcworks).*", ".*", ".*")
+    yield names
+    own_broker.ctl("set_permissions", "guest", ".*", ".*", ".*")
+    with celery_app.connection_for_write() as connection:
+        for name in names:
+            Queue(name)(connection).delete()
+
+
+def test_queue_that_is_refused_leaves_the_others_alone(
+    filled, own_broker, refused_queues, monkeypatch
+):
+    monkeypatch.setattr(services, "PING_SECONDS", 0.1)
+    current_indexer_registry.get(RECORD.indexer).bulk_index([str(uuid4())])
+    manage_indexer_queues()
+    with celery_app.connection_for_write() as connection:
+        task = Queue(QUEUE)(connection).get(no_ack=True)
+        assert task.headers["kwargsrepr"] == "{'indexer_name': 'records'}"
+        assert Queue(QUEUE)(connection).get(no_ack=True) is None
+    stops = [line for line in check(filled.engine) if line.level == "stop"]
+    assert {line.name for line in stops} == {"queues"}
+    assert [line.fact.split()[2] for line in stops] == refused_queues
+    summary = filled.upgrade()
+    assert summary.pending == changed(filled) > 0
+    assert re.search("PRECONDITION_FAILED|ACCESS_REFUSED", summary.queue_error)
