@@ -43,6 +43,7 @@ from kcworks_migrations.report.reporter import Reporter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
+import mark
 from support import index
 from support.faults import NOWHERE, Child, broker_at
 from support.instance import Instance
@@ -285,4 +286,5 @@ def show(what: str, count: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    mark.require()
     main()

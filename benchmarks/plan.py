@@ -31,6 +31,8 @@ from kcworks_migrations.migration.save import Writer
 from kcworks_migrations.report.reporter import Reporter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
+import mark
 from support import synthetic
 
 OWN = "2001-02-03"
@@ -152,4 +154,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    mark.require()
     main()

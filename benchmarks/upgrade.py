@@ -21,6 +21,8 @@ from sqlalchemy import text
 from kcworks_migrations import migration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
+import mark
 from support import synthetic
 
 ROUNDS = 3
@@ -110,5 +112,6 @@ def main(rows: int) -> None:
 
 
 if __name__ == "__main__":
+    mark.require()
     with create_api().app_context():
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)

@@ -17,6 +17,9 @@ from common import Failure
 
 PATIENCE_SECONDS = 120
 
+MARK = "made by kcworks-migrations, whose demo and tests empty it"
+"""The comment of a database that may be emptied and dropped. It is not in a dump."""
+
 
 def psql(uri: str, statement: str) -> str:
     """Run one SQL statement.
@@ -49,11 +52,49 @@ def database_uri(uri: str, name: str) -> str:
     return urlunsplit((scheme, parts.netloc, f"/{name}", parts.query, ""))
 
 
-def create_database(uri: str, name: str) -> None:
-    """Create a database unless it exists."""
+def database_name(uri: str) -> str:
+    """Return the name of a database."""
+    return urlsplit(uri).path.removeprefix("/")
+
+
+def has_database(uri: str, name: str) -> bool:
+    """Return whether a server has a database."""
+    query = f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
+    return bool(psql(database_uri(uri, "postgres"), query))
+
+
+def is_marked(uri: str) -> bool:
+    """Return whether a database was made here; it is only read."""
+    query = (
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
+        " WHERE datname = current_database()"
+    )
+    return psql(database_uri(uri, database_name(uri)), query) == MARK
+
+
+def create_database(uri: str, name: str, template: str = "template1") -> None:
+    """Create a database unless it exists, and mark it as made here."""
     server = database_uri(uri, "postgres")
-    if not psql(server, f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
-        psql(server, f'CREATE DATABASE "{name}"')
+    if not has_database(uri, name):
+        psql(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        psql(server, f"COMMENT ON DATABASE \"{name}\" IS '{MARK}'")
+
+
+def require_mark(uri: str, name: str) -> None:
+    """Refuse to touch a database that was not made here.
+
+    Args:
+        uri: The server.
+        name: The database, which may be absent.
+
+    Raises:
+        Failure: It exists without the mark.
+    """
+    if has_database(uri, name) and not is_marked(database_uri(uri, name)):
+        raise Failure(
+            f"the database {name} was not made by demo/setup.sh, so it is left alone:"
+            " rename it, or drop it yourself"
+        )
 
 
 def end_connections(uri: str, name: str) -> None:

@@ -14,8 +14,15 @@ import urllib.error
 from dataclasses import asdict
 from pathlib import Path
 
+import mark
 import snapshot
-from clients import drop_database, end_connections, psql
+from clients import (
+    create_database,
+    drop_database,
+    end_connections,
+    psql,
+    require_mark,
+)
 from snapshot import database_uri, search
 
 PREFIX = os.environ["INVENIO_SEARCH_INDEX_PREFIX"]
@@ -52,10 +59,10 @@ def copy_database(source: str, target: str) -> None:
         Failure: PostgreSQL refused.
     """
     uri = database_uri()
-    server = uri.rpartition("/")[0] + "/postgres"
+    require_mark(uri, target)
     drop_database(uri, target)
     end_connections(uri, source)
-    psql(server, f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+    create_database(uri, target, template=source)
 
 
 def clone(source: str, target: str, aliases: dict, is_writable: bool) -> None:
@@ -129,6 +136,7 @@ def is_as_saved(folder: Path) -> bool:
 
 def main() -> None:
     """Run one command."""
+    mark.require()
     folder = Path(sys.argv[1])
     match sys.argv[2]:
         case "save":

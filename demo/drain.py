@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+import mark
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import ChannelError
@@ -91,6 +92,7 @@ def main() -> None:
     """Run one command."""
     if sys.argv[1] == "worker":
         return wait_for_worker()
+    mark.require()
     with Connection(BROKER) as connection:
         {"wait": wait, "purge": purge}[sys.argv[1]](connection)
 

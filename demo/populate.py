@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import invenio_rdm_records.fixtures
+import mark
 from flask.cli import ScriptInfo
 from invenio_access.permissions import system_identity
 from invenio_app.cli import cli
@@ -87,6 +88,7 @@ def create_statistics_indices() -> None:
 
 def main() -> None:
     """Run the commands, then load the vocabularies."""
+    mark.require()
     app = create_app()
     files = Path(app.instance_path) / "data"
     files.mkdir(parents=True, exist_ok=True)

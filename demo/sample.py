@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+import mark
 from invenio_access.permissions import system_identity
 from invenio_accounts.proxies import current_datastore
 from invenio_app.factory import create_app
@@ -365,6 +366,7 @@ def index_all() -> None:
 
 def main() -> None:
     """Fill the instance in use and write the sample to a file."""
+    mark.require()
     app = create_app()
     fill(app).save(Path(sys.argv[1]))
 

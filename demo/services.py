@@ -201,6 +201,8 @@ def broker_uri(state: dict, name: str) -> str:
 def instance_environment(state: dict, name: str) -> dict[str, str]:
     """Return the settings of an instance; creates what it needs in the services."""
     postgresql = addresses(state)["postgresql"]
+    if not is_own(state, "postgresql"):
+        clients.require_mark(postgresql, name)
     clients.create_database(postgresql, name)
     broker = broker_uri(state, name)
     cache, sessions, results, limits, identities = redis_uris(state, name)
@@ -223,7 +225,10 @@ def instance_environment(state: dict, name: str) -> dict[str, str]:
 def drop(state: dict, name: str) -> None:
     """Remove everything that an instance has in the services."""
     where = addresses(state)
-    clients.drop_database(where["postgresql"], name)
+    for database in (name, f"{name}_template"):  # the copy that copies.py keeps
+        if not is_own(state, "postgresql"):
+            clients.require_mark(where["postgresql"], database)
+        clients.drop_database(where["postgresql"], database)
     clients.delete_indices(where["opensearch"], f"{name}-*")
     if name in state["services"].get("rabbitmq", {}).get("vhosts", []):
         RABBITMQ.ctl("delete_vhost", name)

@@ -103,10 +103,12 @@ use_instance() {
 }
 
 # instance_is_complete LINE: for the instance in use: made to its end, from the same
-# requirements and configuration, on the same servers, which still have its data.
+# requirements and configuration, on the same servers, which still have its data; and
+# marked, without which nothing here writes to it.
 instance_is_complete() {
   local database=${INVENIO_SQLALCHEMY_DATABASE_URI/+psycopg2/}
   [ "$(cat "$INVENIO_INSTANCE_PATH/.complete" 2>/dev/null)" = "$(instance_inputs "$1")" ] \
+    && "$(find_python)" "$DEMO/mark.py" 2>/dev/null \
     && psql -XAtq -c 'SELECT count(*) FROM alembic_version' "$database" >/dev/null 2>&1
 }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / name) for name in ("tests", "demo")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
+sys.path.insert(0, str(Path(__file__).parent))
+import mark
 
 # For the application here and for the programs that tests start: settings by which
 # an operator waits for OpenSearch, and a test should not.
@@ -19,10 +20,16 @@ for name, seconds in {"QUEUE_DELAY_SECONDS": 0, "HEALTH_PAUSE_SECONDS": 1}.items
     os.environ.setdefault(f"INVENIO_KCWORKS_CREATED_DATES_{name}", str(seconds))
 
 
+def pytest_configure(config):
+    """End before anything is written to an instance that is not the tests' own."""
+    if mark.URI in os.environ and (told := mark.refusal()):
+        pytest.exit(told, returncode=2)
+
+
 @pytest.fixture(scope="session")
 def app():
     """The REST application of the instance, with its context pushed."""
-    if "INVENIO_SQLALCHEMY_DATABASE_URI" not in os.environ:
+    if mark.URI not in os.environ:
         pytest.skip("needs an instance: use ./run-tests.sh")
     from invenio_app.factory import create_api
 
