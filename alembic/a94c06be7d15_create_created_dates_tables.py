@@ -131,6 +131,7 @@ def upgrade() -> None:
         PROBLEM,
         sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("last_run_id", sa.BigInteger(), nullable=False),
         _string("kind", 16),
         _uuid("entity_id"),
         _text("label"),

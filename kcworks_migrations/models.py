@@ -130,6 +130,9 @@ class CreatedDatesProblem(db.Model):  # type: ignore[name-defined]
 
     id = Column(BigInteger, primary_key=True)
     run_id = _run_id("problem")
+    """The first run that met it."""
+    last_run_id = Column(BigInteger, nullable=False)
+    """The last run that met it."""
     kind = Column(String(16), nullable=False)
     """``record``, ``community``, or ``group`` (a group entry of a record)."""
     entity_id = Column(UUID(as_uuid=True), nullable=False)

@@ -120,7 +120,9 @@ def _history(database: Database, name: str) -> dict[str, list[dict[str, Any]]]:
 def _history_lines(found: Mapping[str, Any]) -> list[str]:
     lines = [line for entry in found["entries"] for line in _entry_lines(entry)]
     for row in found["problems"]:
-        lines.append(f"Run {row['run_id']}: a problem, {shown(row['found_at'])}")
+        last = f" to {row['last_run_id']}" * (row["run_id"] != row["last_run_id"])
+        found_at = shown(row["found_at"])
+        lines.append(f"Run {row['run_id']}{last}: a problem, {found_at}")
         words = ("entity_id", "label", "kind", "reason", "value", "group_id")
         lines += problem_lines(Problem(*(row[word] for word in words)))
     if not found["entries"]:

@@ -23,8 +23,8 @@ FROM kcworks_created_dates_backup
 WHERE label = :name OR entity_id::text = :name ORDER BY id
 """)
 SELECT_PROBLEMS = text("""
-SELECT run_id, kind, entity_id::text AS entity_id, label, reason, value, group_id,
-       found_at
+SELECT run_id, last_run_id, kind, entity_id::text AS entity_id, label, reason, value,
+       group_id, found_at
 FROM kcworks_created_dates_problem
 WHERE label = :name OR entity_id::text = :name ORDER BY id
 """)

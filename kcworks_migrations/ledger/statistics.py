@@ -80,11 +80,12 @@ class Statistics:
         self,
         kind: Kind,
         decisions: Iterable[Decision],
-        group_problems: Iterable[Problem] = (),
+        malformed_groups: int = 0,
     ) -> "Statistics":
         """Give the statistics with some more decisions counted."""
         tally = self.of(kind).plus(decisions)
-        groups = self.groups.plus(group_problems)
+        errors = self.groups.errors + malformed_groups
+        groups = replace(self.groups, errors=errors)
         return replace(self, **{kind.plural: tally, "groups": groups})
 
     @property

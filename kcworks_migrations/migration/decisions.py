@@ -37,9 +37,10 @@ class Page(NamedTuple):
     no row."""
     decisions: list[Decision]
     group_problems: list[Problem]
-    """Malformed entries in the records' lists of groups."""
+    """Of malformed entries in the records' lists of groups: the first ones of each."""
     dated: list[tuple[RecordRow, datetime, Collection[str]]]
     """The records that have a date, with it and their groups."""
+    malformed_groups: int = 0
 
     @property
     def changes(self) -> list[Change]:
@@ -210,16 +211,17 @@ class Decisions:
             instants.append(instant)
         decisions = sift(self._what, kind, decided, updated)
         page = Page(rows[-1].id if rows else None, decisions, [], [])
+        malformed = 0
         for row, decision, instant in zip(rows, decisions, instants, strict=True):
             if isinstance(row, RecordRow):
-                self._add_groups(page, row, decision, instant)
-        return page
+                malformed += self._add_groups(page, row, decision, instant)
+        return page._replace(malformed_groups=malformed)
 
     def _add_groups(
         self, page: Page, row: RecordRow, decision: Decision, instant: datetime | None
-    ) -> None:
-        """Add to a page what a record means for the communities of its groups."""
-        groups, problems = read_groups(row)
+    ) -> int:
+        """Add what a record means for its communities; count its malformed groups."""
+        groups, problems, malformed = read_groups(row)
         page.group_problems.extend(problems)
         decided = decision.decided if isinstance(decision, Change) else row.decided
         own = self._planned.get(row.id, decided.created if decided else None)
@@ -228,3 +230,4 @@ class Decisions:
             row = row._replace(date_text=iso(own))
         if instant is not None:
             page.dated.append((row, instant, groups))
+        return malformed

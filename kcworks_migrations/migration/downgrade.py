@@ -111,7 +111,7 @@ class Downgrade:
             and (decision := _decision(kind, r))
         ]
         found = [d for d in decisions if isinstance(d, Problem)]
-        problems.write(self._database, run.id, found)
+        problems.write(self._database, run.id, kind, found)
         run.statistics = run.statistics.plus(kind, decisions)
         if run.progress is not None and restorations:
             run.progress = run.progress.after(len(decisions))

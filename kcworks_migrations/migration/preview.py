@@ -128,7 +128,7 @@ def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> list[
         The changes to another date.
     """
     summary.statistics = summary.statistics.plus(
-        kind, page.decisions, page.group_problems
+        kind, page.decisions, page.malformed_groups
     )
     summary.problems += page.problems[: max(problems_kept - len(summary.problems), 0)]
     changing = [change for change in page.changes if not change.is_kept]

@@ -13,6 +13,7 @@ from ..database import Database
 from ..kinds import COMMUNITY, RECORD, Kind
 from ..ledger import standing
 from ..ledger.standing import Known
+from ..rules.decide import GROUP_PROBLEMS
 from ..rules.values import CommunityRow, RecordRow
 from ..text import escape
 
@@ -63,12 +64,18 @@ SELECT t.id::text, coalesce(nullif(left(%s, 255), ''), t.id::text), {created},
                             THEN left(f.v::text, 501) END,
     jsonb_typeof(f.v->:field), left(f.v->>:field, 501)
 """
-# Of the groups only what the rules look at travels: the type of each entry, and the
-# type and text of its identifier.
+# Of the groups only what the rules look at travels: how many there are, each identifier
+# that is text, and of the other entries, of which there may be any number, the first
+# ones: the type and text of the entry, and those of its identifier.
 _RECORD_COLUMNS = """
     , t."index", jsonb_typeof(f.v->:groups_field),
     CASE WHEN jsonb_typeof(f.v->:groups_field) <> 'array'
          THEN left(f.v->>:groups_field, 501) END,
+    CASE WHEN jsonb_typeof(f.v->:groups_field) = 'array'
+         THEN jsonb_array_length(f.v->:groups_field) END,
+    CASE WHEN jsonb_typeof(f.v->:groups_field) = 'array' THEN (
+        SELECT array_agg(e->>'group_identifier')
+        FROM jsonb_array_elements(f.v->:groups_field) AS e WHERE {is_text}) END,
     CASE WHEN jsonb_typeof(f.v->:groups_field) = 'array' THEN (
         SELECT array_agg(ARRAY[
             jsonb_typeof(e),
@@ -76,8 +83,13 @@ _RECORD_COLUMNS = """
                  THEN left(e::text, 501) END,
             jsonb_typeof(e->'group_identifier'),
             left(e->>'group_identifier', 501)])
-        FROM jsonb_array_elements(f.v->:groups_field) AS e) END
-"""
+        FROM (SELECT e FROM jsonb_array_elements(f.v->:groups_field) AS e
+              WHERE ({is_text}) IS NOT TRUE LIMIT {limit}) AS others) END
+""".replace(
+    "{is_text}",
+    "jsonb_typeof(e->'group_identifier') = 'string'"
+    " AND length(e->>'group_identifier') <= 500",
+).replace("{limit}", str(GROUP_PROBLEMS))
 SELECT_ROWS = {
     RECORD: _COMMON_COLUMNS % "d.json->>'id'" + _RECORD_COLUMNS + _FROM,
     COMMUNITY: _COMMON_COLUMNS % "t.slug" + _FROM,

@@ -3,8 +3,10 @@
 """The way forward: decides and writes batch by batch, records before communities."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ..database import PAUSES_SECONDS
 from ..interrupt import pause, tries
@@ -104,25 +106,29 @@ class Upgrade:
             decisions = [d for d in page.decisions if d.id not in locked]
             add_lines(view, self._database, kind, decisions)
 
-    def _write(self, kind: Kind, page: Page, run: Run) -> Page:
+    def _write(self, kind: Kind, page: Page, run: Run, is_last: bool = False) -> Page:
         """Write a page, and count it in the run.
 
         Returns:
             The page, with a problem for each change whose row was locked or had
             changed, or did not become what was asked.
         """
+        # Before the changes, so that nobody waits for it: these lock their rows.
+        problems.write(self._database, run.id, kind, page.problems)
         changes = page.changes
         written = entries.write(self._database, run.id, kind, changes)
         if len(written.done) < len(changes):
-            decisions = [
-                _problem(kind, d, written)
-                if isinstance(d, Change) and d.id not in written.done
-                else d
-                for d in page.decisions
-            ]
+            undone = {
+                change.id: _problem(kind, change, written)
+                for change in changes
+                if change.id not in written.done
+            }
+            decisions = [undone.get(d.id, d) for d in page.decisions]
             page = page._replace(decisions=decisions)
-        problems.write(self._database, run.id, page.problems)
-        run.statistics = run.statistics.plus(kind, page.decisions, page.group_problems)
+            problems.write(self._database, run.id, kind, [*undone.values()], is_last)
+        run.statistics = run.statistics.plus(
+            kind, page.decisions, page.malformed_groups
+        )
         if run.progress is not None and page.cursor is not None:
             run.progress = run.progress.after(len(page.decisions))
         return page
@@ -130,23 +136,23 @@ class Upgrade:
     def retry_locked(self, kind: Kind) -> None:
         """Come back to the rows that were locked, with growing pauses."""
         size = self._work.how.batch_size
-        locked_ids = partial(
-            problems.locked_ids, self._database, self._work.run.id, kind
-        )
+        run_id = self._work.run.id
         for is_last in tries(PAUSES_SECONDS, self._database.check_stop):
-            after: str | None = None
-            while ids := self._database.transaction(locked_ids, after, size):
-                self._work.batch(
-                    partial(self._retry, kind, ids),
-                    partial(self._tell, kind, is_last=is_last),
-                )
-                after = ids[-1]
-            if after is None or is_last:
+            is_done = True
+            with closing(problems.locked(self._database, run_id, kind, size)) as pages:
+                for found in pages:
+                    is_done = False
+                    self._work.batch(
+                        partial(self._retry, kind, found, is_last),
+                        partial(self._tell, kind, is_last=is_last),
+                    )
+            if is_last or is_done:
                 return
 
-    def _retry(self, kind: Kind, ids: Sequence[str], run: Run) -> Page:
+    def _retry(self, kind: Kind, found: Sequence[Any], is_last: bool, run: Run) -> Page:
         """Decide and write rows again that were problems so far."""
-        problems.delete_locked(self._database, run.id, kind, ids)
+        problems.delete_locked(self._database, [problem.id for problem in found])
+        ids = [problem.entity_id for problem in found]
         tally = run.statistics.of(kind)
         tally = replace(tally, errors=tally.errors - len(ids))
         run.statistics = replace(run.statistics, **{kind.plural: tally})
@@ -155,9 +161,12 @@ class Upgrade:
         gone = [Skip(id, id, "gone") for id in ids if id not in present]
         # Its groups were counted and told the first time.
         page = page._replace(
-            cursor=None, decisions=[*page.decisions, *gone], group_problems=[]
+            cursor=None,
+            decisions=[*page.decisions, *gone],
+            group_problems=[],
+            malformed_groups=0,
         )
-        return self._write(kind, page, run)
+        return self._write(kind, page, run, is_last)
 
 
 def _problem(kind: Kind, change: Change, written: Written) -> Problem:

@@ -22,6 +22,9 @@ from .values import (
     Skip,
 )
 
+GROUP_PROBLEMS = 20
+"""How many of a record's malformed groups become problems; the last tells the rest."""
+
 
 def read_date(
     type: str | None, text: str | None, earliest: datetime, now: datetime
@@ -129,40 +132,43 @@ def is_later_version(row: RecordRow | CommunityRow) -> bool:
     return isinstance(row, RecordRow) and (row.version_index or 1) > 1
 
 
-def read_groups(row: RecordRow) -> tuple[set[str], list[Problem]]:
+def read_groups(row: RecordRow) -> tuple[set[str], list[Problem], int]:
     """Read the groups to which a record was deposited.
 
     Args:
         row: The record as it stands in the database.
 
     Returns:
-        The trimmed identifiers, and a problem for each entry that has no usable one.
+        The trimmed identifiers, a problem for each of the first `GROUP_PROBLEMS`
+        entries that have no usable one, and how many such entries there are.
     """
     if row.groups_type is None:
-        return set(), []
+        return set(), [], 0
     if row.groups_type != "array":
-        return set(), [_problem(row, "group", "groups_not_a_list", row.groups_text)]
-    identifiers, problems = set(), []
-    for entry_type, entry_text, type, text in row.group_entries or ():
-        reason = _group_entry_reason(entry_type, type, text)
-        if reason is None:
-            identifiers.add((text or "").strip())
-        else:
-            value = entry_text if type in (None, "null") else text
-            problems.append(_problem(row, "group", reason, value))
-    return identifiers, problems
+        problem = _problem(row, "group", "groups_not_a_list", row.groups_text)
+        return set(), [problem], 1
+    texts = row.group_identifiers or ()
+    blank = [text for text in texts if not text.strip()]
+    malformed = (row.group_count or 0) - len(texts) + len(blank)
+    found = [_group_reason_and_value(*entry) for entry in row.other_groups or ()]
+    found += [("group_identifier_empty", text) for text in blank]
+    problems = [_problem(row, "group", *each) for each in found[:GROUP_PROBLEMS]]
+    if more := malformed - len(problems):
+        value = f"{(problems[-1].value or '')[:40]} … and {more} more"
+        problems[-1] = problems[-1]._replace(value=value)
+    return {text.strip() for text in texts} - {""}, problems, malformed
 
 
-def _group_entry_reason(
-    entry_type: str | None, type: str | None, text: str | None
-) -> str | None:
+def _group_reason_and_value(
+    entry_type: str | None, entry_text: str | None, type: str | None, text: str | None
+) -> tuple[str, str | None]:
+    """Say what is wrong with a group that has no identifier, or none of text."""
     if entry_type != "object":
-        return "group_not_an_object"
+        return "group_not_an_object", entry_text
     if type in (None, "null"):
-        return "group_identifier_missing"
-    if type != "string":
-        return "group_identifier_not_a_string"
-    return _identifier_reason(text or "")
+        return "group_identifier_missing", entry_text
+    is_text = type == "string"
+    return "value_too_long" if is_text else "group_identifier_not_a_string", text
 
 
 def _identifier_reason(text: str) -> str | None:

@@ -82,8 +82,12 @@ class RecordRow(NamedTuple):
     groups_type: str | None
     groups_text: str | None
     """None for a list, which is what groups should be."""
-    group_entries: Sequence[Sequence[str | None]] | None
-    """Type and text of each entry in the list, type and text of its identifier."""
+    group_count: int | None
+    """How many entries the list has."""
+    group_identifiers: Sequence[str] | None
+    """Of the entries in the list whose identifier is text, and not too long."""
+    other_groups: Sequence[Sequence[str | None]] | None
+    """The first of the others: type and text of the entry, and of its identifier."""
     decided: Decided | None = None
     """The decision that stands."""
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Rows and tables that somebody else holds, with real second connections."""
 
+import json
 import logging
 import re
 from contextlib import contextmanager
@@ -101,6 +102,57 @@ def test_apply_comes_back_to_rows_that_were_held(filled, kind):
     assert changed_while_held[0] >= {"record": 270, "community": 3}[kind]
     assert outcome(filled) == whole
     assert "locked" not in {p[2] for p in filled.problems()}
+
+
+def problems_of(invoke, run_id: int) -> list[str]:
+    """Give the labels of the rows that a run found locked."""
+    command = ("problems", "--run", run_id, "--reason", "locked", "--json")
+    return [p["label"] for p in json.loads(invoke(*command).output)["problems"]]
+
+
+def test_row_that_stays_locked_is_one_problem_of_each_run(instance, invoke):
+    for number in range(3):
+        instance.record(LEGACY, label=f"pid-{number}")
+    runs = []
+    with held(instance, some_rows("record", 3)):
+        for _ in range(2):
+            instance.upgrade()
+            runs.append(instance.run().id)
+    for run_id in runs:
+        assert len(set(problems_of(invoke, run_id))) == 3
+    assert len(instance.problems()) == 3
+    with held(instance, some_rows("record", 3)) as holder:
+        # Released while the run is at work: then it is no problem of this one.
+        coming_back = Point("before", "reason = 'locked'")
+        with at(instance.engine, coming_back, lambda _: holder.rollback()):
+            instance.upgrade()
+    assert problems_of(invoke, instance.run().id) == []
+    for run_id in runs:
+        assert len(set(problems_of(invoke, run_id))) == 3
+
+
+def test_locked_rows_are_read_once_for_each_try(instance, monkeypatch):
+    use(monkeypatch, batch_size=20)
+    instance.many(2000, 1)
+    queries, batches = [], []
+
+    def note(connection, cursor, statement, parameters, context, is_many) -> None:
+        if "reason = 'locked'" in statement:
+            queries.append(statement)
+        if "DELETE FROM kcworks_created_dates_problem" in statement:
+            batches.append(statement)
+
+    with held(instance, some_rows("record", 2000)):
+        event.listen(instance.engine, "before_cursor_execute", note)
+        try:
+            summary = instance.upgrade()
+        finally:
+            event.remove(instance.engine, "before_cursor_execute", note)
+    locked = [p for p in instance.problems() if p[2] == "locked"]
+    assert len(locked) == summary.statistics.records.errors - 40 > 1500
+    assert len(batches) > 200
+    # Three tries for the records, one look for the communities.
+    assert len(queries) == 4
 
 
 def test_apply_decides_anew_about_a_row_that_was_held(instance):

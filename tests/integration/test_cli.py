@@ -241,9 +241,10 @@ def test_show_of_a_draft_that_the_index_refused(instance, invoke):
     record = instance.record(LEGACY)
     invoke("update", "--yes")
     instance.execute(
-        "INSERT INTO kcworks_created_dates_problem (run_id, kind, entity_id, label,"
-        " reason, value, found_at) SELECT id, 'draft', CAST(:id AS uuid), :id,"
-        " 'index_refused', 'why', now() FROM kcworks_created_dates_run",
+        "INSERT INTO kcworks_created_dates_problem (run_id, last_run_id, kind,"
+        " entity_id, label, reason, value, found_at) SELECT id, id, 'draft',"
+        " CAST(:id AS uuid), :id, 'index_refused', 'why', now()"
+        " FROM kcworks_created_dates_run",
         id=record,
     )
     result = invoke("show", record)

@@ -312,7 +312,8 @@ def outcome(instance) -> Outcome:
     looked = runs if run.action == "revert" else runs[-1:]
     problems = instance.execute(
         "SELECT kind, entity_id::text, reason, value"
-        f" FROM {OURS}problem WHERE run_id = ANY(:ids)",
+        f" FROM {OURS}problem AS p WHERE EXISTS (SELECT FROM unnest(:ids) AS id"
+        " WHERE id BETWEEN p.run_id AND p.last_run_id)",
         ids=[one.id for one in looked],
     )
     statistics = {

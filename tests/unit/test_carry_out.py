@@ -30,7 +30,7 @@ KEPT = None
 def record(text="2016-02-29T13:11:39Z", created=IMPORTED, decided=None) -> RecordRow:
     kind = None if text is None else "string"
     return RecordRow(
-        "uuid", "pid", created, "object", None, kind, text, 1, None, None, None, decided
+        "uuid", "pid", created, "object", None, kind, text, 1, *[None] * 5, decided
     )
 
 

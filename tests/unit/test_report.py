@@ -304,11 +304,10 @@ HOSTILE = "\x1b[2J\x1b]0;title\x07\r\nroot: all is well\x00\u202e\u2028\u200b"
 def hostile_problems() -> list[Problem]:
     """Decide on rows with hostile values, as a run does."""
     text = ["string", HOSTILE]
-    record = RecordRow(
-        "id", "label", OLD, "object", None, *text, 1, "array", None, [[*text, *text]]
-    )
+    groups = ("array", None, 1, [], [[*text, *text]])
+    record = RecordRow("id", "label", OLD, "object", None, *text, 1, *groups)
     of_date, _ = decide_record(record, What().earliest, NOW)
-    _, of_entries = read_groups(record)
+    _, of_entries, _ = read_groups(record)
     of_community = decide_community(
         CommunityRow("id", "label", OLD, "object", None, "number", HOSTILE), {}
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kcworks_migrations.config import What
 from kcworks_migrations.rules.dates import LegacyDateError
 from kcworks_migrations.rules.decide import (
+    GROUP_PROBLEMS,
     decide_community,
     decide_record,
     note_oldest,
@@ -74,9 +75,17 @@ def record(
         *date,
         1,
         *groups,
-        [[*entry, *identifier] for entry, identifier in entries or ()],
+        None if entries is None else len(entries),
+        [i.text or "" for e, i in entries or () if is_text(e, i)],
+        [[*e, *i] for e, i in entries or () if not is_text(e, i)][:GROUP_PROBLEMS],
     )
     return row._replace(**changed)
+
+
+def is_text(entry: JsonValue, identifier: JsonValue) -> bool:
+    """Tell whether the query gives the identifier of a group whatever their number."""
+    is_of_text = (entry.type, identifier.type) == ("object", "string")
+    return is_of_text and len(identifier.text or "") <= 500
 
 
 def community(group="1000610", custom_fields=OF_AN_OBJECT, **changed) -> CommunityRow:
@@ -307,11 +316,11 @@ OBJECT = OF_AN_OBJECT
 
 
 def test_read_groups_of_record_without_groups():
-    assert read_groups(record()) == (set(), [])
+    assert read_groups(record()) == (set(), [], 0)
 
 
 def test_read_groups_of_empty_list():
-    assert read_groups(record(entries=[])) == (set(), [])
+    assert read_groups(record(entries=[])) == (set(), [], 0)
 
 
 def test_read_groups_trims_and_merges_identifiers():
@@ -324,7 +333,7 @@ def test_read_groups_trims_and_merges_identifiers():
         ]
     )
 
-    assert read_groups(row) == ({"1000610", "1000611", "hc:Group A"}, [])
+    assert read_groups(row) == ({"1000610", "1000611", "hc:Group A"}, [], 0)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +353,7 @@ def test_read_groups_of_another_type(groups):
     assert read_groups(row) == (
         set(),
         [Problem(row.id, row.label, "group", "groups_not_a_list", groups.text)],
+        1,
     )
 
 
@@ -398,6 +408,7 @@ def test_read_groups_with_unusable_entry_keeps_the_others(
     assert read_groups(row) == (
         {"a", "b"},
         [Problem(row.id, row.label, "group", reason, value)],
+        1,
     )
 
 
@@ -406,19 +417,43 @@ def test_read_groups_reports_each_unusable_entry():
         entries=[(string("x"), ABSENT), (OBJECT, string("")), (OBJECT, OBJECT)]
     )
 
-    _, problems = read_groups(row)
+    _, problems, malformed = read_groups(row)
 
-    assert [problem.reason for problem in problems] == [
+    assert malformed == 3
+    assert {problem.reason for problem in problems} == {
         "group_not_an_object",
         "group_identifier_empty",
         "group_identifier_not_a_string",
-    ]
+    }
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        (JsonValue("null", None), ABSENT),
+        (string("x" * 501), ABSENT),
+        (OBJECT, string("")),
+        (OBJECT, string("6" * 501)),
+    ],
+)
+def test_read_groups_lists_the_first_unusable_entries_and_counts_all(entry):
+    usable = (OBJECT, string("a"))
+    row = record(entries=[*[entry] * 30, usable])
+
+    identifiers, problems, malformed = read_groups(row)
+
+    assert (identifiers, len(problems), malformed) == ({"a"}, 20, 30)
+    told = [problem.value or "" for problem in problems]
+    assert [v for v in told if "more" in v] == [told[-1]]
+    assert told[-1].endswith("… and 10 more")
+    assert len(told[-1]) <= 500
 
 
 def test_read_groups_with_longest_identifier():
     assert read_groups(record(entries=[(OBJECT, string("6" * 500))])) == (
         {"6" * 500},
         [],
+        0,
     )
 
 
@@ -430,8 +465,9 @@ def test_read_groups_with_longest_identifier():
 def test_read_groups_of_any_shape_uses_or_reports_each_entry(groups, entries):
     row = record(entries=entries, groups=groups)
 
-    identifiers, problems = read_groups(row)
+    identifiers, problems, malformed = read_groups(row)
 
+    assert malformed == len(problems)
     assert all(i and i == i.strip() for i in identifiers)
     assert all(p.kind == "group" and p.reason in REASONS for p in problems)
     if groups.type == "array":

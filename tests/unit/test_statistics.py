@@ -95,7 +95,7 @@ def test_plus_takes_a_generator():
 
 def test_of_each_kind_is_a_tally_of_its_own():
     statistics = Statistics().plus(RECORD, [PROBLEM]).plus(COMMUNITY, [PROBLEM] * 2)
-    statistics = statistics.plus(RECORD, [], group_problems=[PROBLEM] * 3)
+    statistics = statistics.plus(RECORD, [], malformed_groups=3)
 
     assert statistics.of(RECORD).errors == statistics.records.errors == 1
     assert statistics.of(COMMUNITY).errors == statistics.communities.errors == 2
