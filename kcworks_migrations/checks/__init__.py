@@ -21,13 +21,17 @@ from ..errors import RefusedError
 from ..kinds import DATED
 from ..migration.decisions import Decisions
 from ..migration.run import said
-from . import database, history, rows, services
+from . import database, history, rows, services, surroundings
 from .line import Line, stop, warning
 
 OF_THE_DATABASE = (
     database.server,
     database.tables,
     database.rights,
+    surroundings.row_security,
+    surroundings.triggers,
+    surroundings.precision,
+    surroundings.session,
     history.revision,
     history.run,
     history.settling,

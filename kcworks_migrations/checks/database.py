@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from ..database import Database
 from ..errors import POOLED, UNPOOL
-from ..kinds import DATED, KINDS, MEMBERSHIPS
+from ..instance import NEEDED
+from ..kinds import ALSO_READ, DATED
 from ..ledger.tables import NAMES
 from ..locks import SELECT_HOLDERS, is_pooled, table_holders
 from ..text import escape, show
@@ -23,9 +24,8 @@ STATEMENT_SECONDS = 5
 LONG_TRANSACTION_SECONDS = 60
 """From which age a transaction of somebody else that holds rows is told."""
 
-INSTANCE_TABLES = (*(kind.table for kind in KINDS), MEMBERSHIPS)
 RIGHTS = {
-    **dict.fromkeys(INSTANCE_TABLES, "SELECT"),
+    **dict.fromkeys((*NEEDED, *ALSO_READ), "SELECT"),
     **{kind.table: "SELECT UPDATE" for kind in DATED},
     **dict.fromkeys((*NAMES, "alembic_version"), "SELECT INSERT DELETE UPDATE"),
 }
@@ -115,7 +115,7 @@ def pooler(database: Database) -> Iterable[Line]:
 
 def tables(database: Database) -> Iterable[Line]:
     """Tell which tables of the instance are absent."""
-    missing = [name for name in INSTANCE_TABLES if not database.has_table(name)]
+    missing = [name for name in NEEDED if not database.has_table(name)]
     if missing:
         todo = "Bring the instance up to date with `invenio alembic upgrade`."
         yield stop("tables", f"The database has no {', '.join(missing)}.", todo)
