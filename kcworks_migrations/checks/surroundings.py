@@ -65,7 +65,7 @@ def triggers(database: Database) -> Iterable[Line]:
             " updated.",
             "See what it does: `SELECT prosrc FROM pg_proc JOIN pg_trigger ON tgfoid ="
             f" pg_proc.oid WHERE tgname = {literal}`. To change dates and restore them"
-            f" without it: `ALTER TABLE {table} DISABLE TRIGGER {quoted}`.",
+            f" without it, in psql: `ALTER TABLE {table} DISABLE TRIGGER {quoted}`.",
         )
 
 
@@ -76,7 +76,7 @@ def precision(database: Database) -> Iterable[Line]:
         yield warning(
             "precision",
             f"The column created of {table} is {short}.",
-            "Rows whose date has more digits become problems. To keep them all:"
+            "Rows whose date has more digits become problems. To keep all, in psql:"
             f" `ALTER TABLE {table} ALTER created TYPE {whole}`.",
         )
 
