@@ -126,7 +126,7 @@ class Decisions:
             for id in ids
             if id not in found
         )
-        return page._replace(group_problems=[])
+        return page._replace(group_problems=[], malformed_groups=0)
 
     def pages(self, kind: Kind, limit: int) -> Iterator[Page]:
         """Decide all rows of a kind, each page in a transaction of its own."""

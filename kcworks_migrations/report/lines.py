@@ -176,7 +176,8 @@ def _plan_lines(summary: Summary, plan: PlanView) -> list[str]:
     """Say what became of a plan's lines, and which were not carried out."""
     if summary.run_id is None:
         return plan.lines()
-    return [f"The plan {plan.plan.name}:", *plan.account()]
+    more = f"{COMMAND} problems --run {summary.run_id}"
+    return [f"The plan {plan.plan.name}:", *plan.account(more)]
 
 
 def _problem_lines(summary: Summary) -> list[str]:

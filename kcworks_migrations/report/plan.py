@@ -175,7 +175,7 @@ class PlanView:
         is_moving = kind is COMMUNITY and dated.computed is not None
         (self.moving if is_moving else self.alone).add(dated)
 
-    def account(self) -> list[str]:
+    def account(self, more: str = "the log has all") -> list[str]:
         """Say what became of the lines, those that were not carried out by name."""
         n, lines = self.counts, counted(len(self.plan.lines), "line")
         left = f", {self.left} not asked for" if self.left else ""
@@ -183,7 +183,7 @@ class PlanView:
             f"  {lines}: {n['changed']} changed, {n['kept']} kept,"
             f" {n['right']} right already,",
             f"    {n['moved']} moved, {n['gone']} gone, {n['refused']} refused{left}",
-            *self.missed.lines("`problems` lists all"),
+            *self.missed.lines(more),
         ]
 
     def lines(self) -> list[str]:
