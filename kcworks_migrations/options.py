@@ -173,8 +173,8 @@ class How:
     )
     on_upgrade: str = setting(
         word("apply", "wait"),
-        "What the revision does: apply changes the dates; wait changes none, so that"
-        " a plan can be approved first.",
+        "What the revision does: apply changes the dates; wait changes none, and every"
+        " update needs a plan, which can be approved first.",
         "apply",
     )
     settle_from_beat: bool = setting(

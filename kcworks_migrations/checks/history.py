@@ -51,11 +51,13 @@ def _state(database: Database, now: tables.State) -> Line:
         return stop("revision", *now.damage)
     revision = tables.DATA_REVISION
     _, how = options_from(current_app.config)
+    is_waiting = how.on_upgrade == "wait"
+    upgrade, todo = f"`{UPGRADE}`", f"`{SAVE_PLAN}`" if is_waiting else UPDATE
+    if left := plans.unfinished(database):
+        upgrade = todo = f"`{left.complete}`"
     if not now.is_applied:
         which = "Pending, the tables are there" if now.tables else "Pending"
-        return fine("revision", f"{which}: {revision}.", f"`{UPGRADE}`")
-    is_waiting = how.on_upgrade == "wait"
-    todo = f"`{SAVE_PLAN}`" if is_waiting else UPDATE
+        return fine("revision", f"{which}: {revision}.", upgrade)
     if history.has_succeeded(database):
         return fine("revision", f"Done already: {revision}.", todo)
     if is_waiting:

@@ -156,8 +156,8 @@ def check(database: Database) -> None:
     """
     if left := unfinished(database):
         raise RefusedError(
-            f"Run {left.run_id} was interrupted before it had looked at all lines of"
-            f" {left.plan}, and a run without it would override what was approved.",
+            f"Run {left.run_id} of {left.plan} was interrupted, and a run without it"
+            " may override what was approved.",
             f"complete the plan, `{left.complete}`, or give it up and restore what it"
             f" has changed, `{left.give_up}`.",
         )

@@ -183,14 +183,14 @@ def _plan_lines(summary: Summary, plan: PlanView) -> list[str]:
 def _problem_lines(summary: Summary) -> list[str]:
     if not summary.statistics.errors:
         return []
-    if summary.plan:  # its account has named them
-        return [f"All of them: {COMMAND} problems --run {summary.run_id}"]
-    problems = counted(summary.statistics.errors, "problem")
-    lines = [f"{problems}; nothing was guessed:"]
-    lines += [line for problem in summary.problems for line in problem_lines(problem)]
-    more = summary.statistics.errors - len(summary.problems)
-    if more > 0:
-        lines.append(f"  ... and {more} more")
+    lines = []
+    if not summary.plan:  # its account has named them
+        problems = counted(summary.statistics.errors, "problem")
+        lines.append(f"{problems}; nothing was guessed:")
+        lines += [line for p in summary.problems for line in problem_lines(p)]
+        more = summary.statistics.errors - len(summary.problems)
+        if more > 0:
+            lines.append(f"  ... and {more} more")
     if summary.run_id:
         lines.append(f"All of them: {COMMAND} problems --run {summary.run_id}")
     return lines

@@ -97,6 +97,7 @@ def test_each_line_is_accounted_for_and_told_first(instance, invoke, plan):
     told = account(invoke("update", "--dry-run", "--json", "--plan", path))
     wanted = {"changed": 2, "kept": 1, "right": 1, "moved": 1}
     assert counts(told) == wanted and told["lines"] == 5
+    assert "--run None" not in invoke("update", "--dry-run", "--plan", path).output
     done = invoke("update", "--yes", "--plan", path)
     assert done.exit_code == 1
     lines = done.stdout.splitlines()

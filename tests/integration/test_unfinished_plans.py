@@ -160,6 +160,8 @@ def test_check_names_both_ways_on(app, instance, invoke, interrupted, monkeypatc
         assert complete[:2] == ["update", "--plan"]
         assert give_up == ["rollback", "--run", str(run.id)]
         assert not [line for line in lines if "The next run does" in str(line)]
+        [line] = [line for line in lines if line["name"] == "revision"]
+        assert ways_on(line["what_to_do"]) == [complete]
 
 
 def test_status_names_both_ways_on_and_no_other(instance, invoke, interrupted):
