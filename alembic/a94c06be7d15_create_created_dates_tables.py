@@ -90,6 +90,7 @@ def upgrade() -> None:
         _jsonb("settling", nullable=True),
         sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
         _instant("next_look_at", nullable=True),
+        _instant("look_began_at", nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kcworks_created_dates_run")),
     )
     is_new = _create_table(

@@ -63,9 +63,11 @@ class CreatedDatesRun(db.Model):  # type: ignore[name-defined]
     settling = Column(JSONB, nullable=True)
     """What the last look at the documents found, and how long it took."""
     looks = Column(Integer, nullable=False, server_default=text("0"))
-    """How often somebody looked; on the newest row."""
+    """How many looks in a row did not end clean; on the newest row."""
     next_look_at = Column(DateTime(timezone=True), nullable=True)
     """When to look again; on the newest row."""
+    look_began_at = Column(DateTime(timezone=True), nullable=True)
+    """When the look began that has not ended yet."""
 
 
 def _run_id(table: str) -> Any:

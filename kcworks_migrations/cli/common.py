@@ -18,13 +18,12 @@ from ..errors import CreatedDatesError, RefusedError
 from ..ledger import tables
 from ..options import How, What
 from ..report import steps
+from ..report.monitor import Monitor, Trouble
 from ..report.summary import Summary
 from ..text import as_json, echo, is_terminal
 from ..values import FLAG, REASON
 
 NOTHING_YET = "Nothing has been done yet: no date was changed on this instance."
-NO_RUN = "OK: no run yet"
-"""The same, for a monitor."""
 
 json_option = click.option(
     "--json", "is_json", is_flag=True, help="Print one JSON document."
@@ -72,15 +71,18 @@ def reading(is_json: bool, is_check: bool = False) -> Generator[Database]:
     with connected() as database:
         now = database.transaction(tables.state, database)
         if now.tables != tables.NAMES:
-            if now.damage:
+            if now.damage and not is_check:
                 raise RefusedError(*now.damage)
+            found = Monitor(None, (Trouble(*now.damage),) if now.damage else ())
             _, how = options_from(current_app.config)
             next_steps = steps.first_steps(now.is_applied, how.on_upgrade)
             document = {"message": NOTHING_YET, "next": next_steps}
             told = [f"  {step}" for step in next_steps]
-            lines = [NO_RUN] if is_check else [f"{NOTHING_YET} Begin with:", *told]
+            lines = [f"{NOTHING_YET} Begin with:", *told]
+            if is_check:
+                document, lines = found.as_dict(), [found.line()]
             tell(is_json, document, lines)
-            click.get_current_context().exit(0)
+            click.get_current_context().exit(0 if found.is_ok else 1)
         yield database
 
 

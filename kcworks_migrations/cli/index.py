@@ -8,7 +8,7 @@ from invenio_db import db
 
 from ..config import options_from
 from ..errors import CreatedDatesError, RunStoppedError, ServiceFailedError
-from ..index import compare, outbox
+from ..index import compare, outbox, settle
 from ..interrupt import interrupt
 from ..report.reporter import Reporter
 from ..text import COMMAND, counted
@@ -103,12 +103,21 @@ def verify(fix: bool, sample: int | None, is_json: bool) -> None:
       invenio kcworks-created-dates verify --sample 1000
       invenio kcworks-created-dates verify --fix
       invenio kcworks-created-dates verify --json > verdict.json
-    """  # noqa: D301 - click reads the escape
+    \f
+
+    Raises:
+        ServiceFailedError: OpenSearch failed.
+    """  # noqa: D301 - click reads the escapes
     _, how = options_from(current_app.config)
     with reading(is_json):
         pass  # there is something to compare
     with interrupt() as check:
-        verdict = compare.verify(db.engine, how, sample, fix, check)
+        verdict = None
+        if fix and sample is None:  # a look that is due does the same, and counts
+            verdict = settle.look(db.engine, how, check)
+        verdict = verdict or compare.verify(db.engine, how, sample, fix, check)
+    if verdict.error:
+        raise ServiceFailedError("OpenSearch", verdict.error)
     lines = [verdict.line(), *verdict.examples(), *verdict.advice()]
     tell(is_json, verdict.as_dict(), lines)
     click.get_current_context().exit(0 if verdict.is_clean else 1)

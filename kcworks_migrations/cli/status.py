@@ -9,8 +9,9 @@ import click
 from flask import current_app
 
 from .. import locks
-from ..config import options_from
+from ..config import How, options_from
 from ..database import Database
+from ..index import settle
 from ..interrupt import interrupt, pause
 from ..kinds import DATED
 from ..ledger import history, pending, plans, runs, settling, tables
@@ -19,8 +20,9 @@ from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
 from ..report import steps
+from ..report.monitor import Monitor, index_line, judge
 from ..text import counted, duration, escape, show
-from .common import NO_RUN, json_option, reading, tell
+from .common import json_option, reading, tell
 from .group import created_dates
 
 RUNS_SHOWN = 10
@@ -42,9 +44,12 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
     Also who started each run and why, how far the one at work is, and what can be
     rolled back.
 
-    With --wait or --check the exit status is 0 when the index has settled, or is
-    about to, and 1 when it does not settle; with --check also while OpenSearch
-    refuses documents (after that was mended, `verify --fix` looks again).
+    With --wait each look at the index that is due is done here. The exit status is
+    0 when the index has settled, and 1 when it does not.
+
+    With --check the exit status is 0 when all is well or about to be, and 1 when
+    somebody must act: the index does not settle, nobody looks, OpenSearch refuses
+    documents (they are tried again once a day), a run failed, was killed or hangs.
 
     \b
     Examples:
@@ -54,35 +59,34 @@ def status(is_waiting: bool, is_check: bool, is_json: bool) -> None:
     """  # noqa: D301 - click reads the escape
     with reading(is_json, is_check) as database:
         index = database.transaction(settling.latest, database)
-        with interrupt() as check_stop:
-            while is_waiting and index and not (index.settled_at or index.is_stuck):
-                pause(WAIT_SECONDS, check_stop)
-                index = database.transaction(settling.latest, database)
-        found = database.transaction(_status, database, index)
+        _, how = options_from(current_app.config)
+        if is_waiting:
+            index = _wait(database, how, index)
+        found = database.transaction(judge, database, how.on_upgrade)
+        if not is_check:
+            state = database.transaction(_status, database, found)
     if is_check:
-        tell(is_json, found["index"], [_check_line(index)])
+        more = found.index.as_dict() if found.index else {}
+        tell(is_json, more | found.as_dict(), [found.line()])
     else:
-        document = found | {"alembic": found["alembic"].as_dict()}
-        tell(is_json, document, _status_lines(found, index))
-    if is_waiting or is_check:
-        is_bad = index and (index.is_stuck or (is_check and index.refused))
-        click.get_current_context().exit(1 if is_bad else 0)
+        document = state | {"alembic": state["alembic"].as_dict()}
+        tell(is_json, document, _status_lines(state, found))
+    is_bad = is_check and not found.is_ok
+    is_bad |= is_waiting and bool(index and not index.settled_at)
+    click.get_current_context().exit(1 if is_bad else 0)
 
 
-def _check_line(index: Settling | None) -> str:
-    if index is None:
-        return NO_RUN
-    word = "PROBLEM" if index.is_stuck or index.refused else "OK"
-    oldest = "none"
-    if index.pending_since:
-        seconds = (index.now - index.pending_since).total_seconds()
-        oldest = duration(seconds)
-    return f"{word}: {index.line()}; oldest pending change: {oldest};" + (
-        f" documents refused: {index.refused}"
-    )
+def _wait(database: Database, how: How, index: Settling | None) -> Settling | None:
+    """Wait until the index has settled, or does not; do each look that is due."""
+    with interrupt() as check_stop:
+        while index and not index.settled_at and index.looks < settling.LOOKS:
+            if settle.look(database.engine, how, check_stop) is None:
+                pause(WAIT_SECONDS, check_stop)
+            index = database.transaction(settling.latest, database)
+    return index
 
 
-def _status(database: Database, index: Settling | None) -> dict[str, Any]:
+def _status(database: Database, monitor: Monitor) -> dict[str, Any]:
     """Read everything else in one transaction; give what is printed as JSON."""
     latest = history.latest_runs(database, RUNS_SHOWN)
     is_at_work = locks.holder(database) is not None
@@ -95,7 +99,8 @@ def _status(database: Database, index: Settling | None) -> dict[str, Any]:
         "changed_since_shown": [],
         "pending": pending.count(database),
         "problems": bool(latest and first(database, latest[0]["id"], 1)),
-        "index": index and index.as_dict(),
+        "index": monitor.index and monitor.index.as_dict(),
+        "check": monitor.as_dict(),
         "alembic": tables.state(database),
         "on_upgrade": how.on_upgrade,
         "unfinished_plan": None,
@@ -108,7 +113,7 @@ def _status(database: Database, index: Settling | None) -> dict[str, Any]:
     return found
 
 
-def _status_lines(found: Mapping[str, Any], index: Settling | None) -> list[str]:
+def _status_lines(found: Mapping[str, Any], monitor: Monitor) -> list[str]:
     lines = []
     for number, run in enumerate(found["runs"]):
         lines += _run_lines(run, is_last=number == 0)
@@ -122,8 +127,12 @@ def _status_lines(found: Mapping[str, Any], index: Settling | None) -> list[str]
             lines.append(f"  {row['kind']} {row['label']}, now {row['created']}")
     lines += steps.alembic_lines(found["alembic"], found["standing"])
     lines.append(f"Pending reindexing: {counted(found['pending'], 'change')}")
-    if index:
-        lines.append(f"Index: {index.line()}")
+    if monitor.index:
+        words = index_line(monitor.index)
+        lines.append(f"Index: {words}")
+        for trouble in monitor.troubles:
+            if trouble.since and trouble.fact != words:
+                lines.append(f"PROBLEM: {trouble.line()}")
     return lines + ["Next:", *(f"  {line}" for line in steps.next_steps(found))]
 
 

@@ -7,9 +7,10 @@ next pass.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from invenio_search.engine import search
 from sqlalchemy import text
@@ -21,7 +22,7 @@ from ..database import Database, opened
 from ..errors import POOLED, UNPOOL, RefusedError, ServiceFailedError
 from ..interrupt import CheckStop, never, pause
 from ..kinds import DATED, KINDS, Kind
-from ..ledger import history, pending, settling
+from ..ledger import history, pending, problems, settling
 from ..report.reporter import Reporter
 from ..text import escape
 from . import outbox
@@ -29,7 +30,7 @@ from .client import search_client
 from .correct import correct
 from .documents import MISSING, Outcome, alias_of
 from .health import Gate
-from .truth import holding
+from .truth import holding, names_of
 from .verdict import Verdict
 
 # Every document that holds a date of the ledger, restored ones included.
@@ -37,11 +38,6 @@ HOLDING = {
     kind: holding(kind, pending.CHANGED_COMMUNITIES, pending.CHANGED_RECORDS)
     for kind in KINDS
 }
-SELECT_LABELS = (
-    "SELECT t.id::text AS id, {label} AS label FROM {table} AS t"
-    " WHERE t.id = ANY(CAST(:ids AS uuid[]))"
-)
-
 PAGE_ROWS = 1000
 SECOND_LOOK_SECONDS = 1
 """How long somebody who is editing may need from the commit to the document."""
@@ -56,6 +52,8 @@ def verify(
 ) -> Verdict:
     """Compare every changed row and every document that holds its date.
 
+    What is not right asks for a look.
+
     Args:
         engine: The engine of the instance's database; an app context is needed.
         how: The settings.
@@ -64,7 +62,8 @@ def verify(
         check_stop: Called between two requests; may raise.
 
     Returns:
-        What was found, also kept with the newest run unless it is of a sample.
+        What was found, also kept with the newest run unless it is of a sample or a
+        look knows more.
 
     Raises:
         RefusedError: The database can't be used.
@@ -74,12 +73,23 @@ def verify(
         verdict = compare(database, how, sample, fix, check_stop)
         if verdict.error:
             raise ServiceFailedError("OpenSearch", verdict.error)
-        if sample is None:
-            found, has_written = verdict.as_dict(), verdict.has_written
-            database.transaction(settling.save, database, found, has_written)
-        if verdict.has_written:
-            database.transaction(settling.begin, database)
+        database.transaction(_keep, database, verdict, fix, sample is None)
     return verdict
+
+
+def _keep(database: Database, verdict: Verdict, is_written: bool, is_all: bool) -> None:
+    """Keep what was found, and ask for a look where one is needed."""
+    index = settling.latest(database)
+    if index is None:
+        return
+    if is_all:
+        found, has_written = verdict.as_dict(), verdict.has_written
+        settling.save(database, found, has_written, has_tried=is_written)
+    if is_written:
+        if verdict.has_written or verdict.refused.count or is_all and index.looks:
+            settling.begin(database)
+    elif verdict.left > index.refused or verdict.pending and index.settled_at:
+        settling.withdraw(database)
 
 
 def wrong_documents(database: Database, kind: Kind, ids: list[str]) -> list[str]:
@@ -102,7 +112,7 @@ def wrong_documents(database: Database, kind: Kind, ids: list[str]) -> list[str]
     outcome = correct(database, kind, ids, is_written=False)
     if outcome.again:
         return [f"OpenSearch failed: {outcome.obstacle}"]
-    names = _names(database, kind, list(outcome.bad))
+    names = names_of(database, kind, list(outcome.bad))
     return [f"The document of {names[id]} is {now}." for id, now in outcome.bad.items()]
 
 
@@ -112,15 +122,17 @@ def compare(
     sample: int | None,
     is_written: bool,
     check_stop: CheckStop,
+    is_look: bool = False,
 ) -> Verdict:
     """Make one pass: the outbox if it may write, then rows and documents.
 
     Args:
         database: A connection without a transaction, and without a pooler.
         how: The settings.
-        sample: Compare about so many documents of each kind, evenly spread.
+        sample: As in `verify`.
         is_written: Bring those right that are not.
         check_stop: Called between two requests; may raise.
+        is_look: Whether it is a look that was claimed.
 
     Returns:
         What was found; an OpenSearch that fails is told in it.
@@ -132,9 +144,12 @@ def compare(
         raise RefusedError(POOLED, UNPOOL)
     began = time.monotonic()
     verdict = Verdict()
+    withdraw = partial(database.transaction, settling.withdraw, database, is_look)
     if is_written:
         reporter = Reporter(is_verbose=False, is_silent=True)
         gate = Gate(how, reporter, check_stop)
+        if database.transaction(pending.count, database):
+            withdraw()
         sent = outbox.index_here(database, gate, lambda entries: check_stop())
         verdict.indexed, verdict.error = sent.written, sent.error
     verdict.pending = database.transaction(pending.count, database)
@@ -143,7 +158,8 @@ def compare(
             verdict.rows_wrong.add(f"{kind} {label}")
     for kind in KINDS:
         if verdict.error is None:
-            _Comparison(database, kind, verdict, is_written, check_stop).do(sample)
+            before = withdraw if is_written else None
+            _Comparison(database, kind, verdict, before, check_stop).do(sample)
     verdict.seconds = round(time.monotonic() - began, 1)
     return verdict
 
@@ -159,17 +175,24 @@ class _Comparison:
     database: Database
     kind: Kind
     verdict: Verdict
-    is_written: bool
+    before_write: Callable[[], None] | None
+    """Called before any is written; none if none is to be."""
     check_stop: CheckStop
+    has_refused: bool = False
+    """Whether problems are to end that OpenSearch refused documents once."""
 
     def do(self, sample: int | None) -> None:
         """Compare all, or about so many; end early if OpenSearch fails."""
         step, number, doubtful = 1, 0, []
+        database, kind = self.database, self.kind
+        if self.before_write:
+            has_refused = problems.has_refused
+            self.has_refused = database.transaction(has_refused, database, kind)
         if sample:
-            query = text(f"SELECT count(*) FROM ({HOLDING[self.kind]}) AS h")
-            count = self.database.transaction(self.database.execute, query)
+            query = text(f"SELECT count(*) FROM ({HOLDING[kind]}) AS h")
+            count = database.transaction(database.execute, query)
             step = max(count.scalar_one() // sample, 1)
-        with closing(self.database.held(HOLDING[self.kind], PAGE_ROWS)) as pages:
+        with closing(database.held(HOLDING[kind], PAGE_ROWS)) as pages:
             for rows in pages:
                 ids = [str(row.id) for row in rows[-number % step :: step]]
                 number += len(rows)
@@ -182,6 +205,9 @@ class _Comparison:
         if doubtful:
             pause(SECOND_LOOK_SECONDS, self.check_stop)
             self._look_again(doubtful)
+        if self.has_refused and not (sample or self.verdict.error):
+            end = problems.end_refused_except
+            database.transaction(end, database, kind, HOLDING[kind])
 
     def _look(self, ids: list[str]) -> list[str]:
         """Look at some; count those that are right, give the others."""
@@ -191,11 +217,13 @@ class _Comparison:
 
     def _look_again(self, ids: list[str]) -> None:
         """Count those that are still not right; bring them right if that is asked."""
-        outcome = self._correct(ids, self.is_written)
+        if self.before_write:
+            self.before_write()
+        outcome = self._correct(ids, bool(self.before_write))
         bad = outcome.bad
         self.verdict.right += len(outcome.found) - len(bad)
         self.verdict.written += len(outcome.written)
-        for id, name in _names(self.database, self.kind, list(bad)).items():
+        for id, name in names_of(self.database, self.kind, list(bad)).items():
             if id in outcome.refused:
                 self.verdict.refused.add(name)
             missing, stale = self.verdict.missing, self.verdict.stale
@@ -207,15 +235,9 @@ class _Comparison:
         )
         if outcome.again:
             self.verdict.error = outcome.obstacle or "they are being edited"
+        if self.has_refused:
+            right = (outcome.found.keys() - outcome.bad.keys()) | outcome.written
+            right -= {*outcome.refused, *outcome.again}
+            end = problems.end_refused
+            self.database.transaction(end, self.database, self.kind, list(right))
         return outcome
-
-
-def _names(database: Database, kind: Kind, ids: Sequence[str]) -> dict[str, str]:
-    """Name documents for a person, by their ids."""
-
-    def read() -> dict[str, str]:
-        found = database.execute_on(kind, SELECT_LABELS, ids=list(ids))
-        return {row.id: row.label for row in found}
-
-    labels = database.transaction(read) if ids else {}
-    return {id: f"{kind} {labels.get(id) or id}" for id in ids}

@@ -22,6 +22,8 @@ from ..kinds import COMMUNITY, DRAFT, KINDS, RECORD, Kind
 from ..ledger import pending, runs, settling
 from ..ledger.pending import Sent
 from ..ledger.statistics import Progress
+from ..report import notices
+from ..report.endings import close_killed
 from ..report.reporter import Reporter
 from ..text import counted, escape
 from .broker import indexer_of, is_of_broker, publisher
@@ -81,10 +83,10 @@ def send_pending(
         RunStoppedError: Somebody asked to stop; the same call does the rest.
     """
     with runs.locked(engine, how.lock_timeout_seconds) as database:
+        for killed in database.transaction(close_killed, database):
+            notices.send(killed, reporter)
         database.check_stop = check_stop
-        if is_again:
-            database.transaction(pending.reopen_all, database)
-        total = database.transaction(pending.count, database)
+        total = database.transaction(pending.begin, database, is_again)
         progress = Progress("changes", total)
 
         def advance(entries: int) -> None:
@@ -175,8 +177,7 @@ class _Walk:
     """The way through the outbox: communities with what embeds them, then records."""
 
     database: Database
-    limit: int
-    """The most ids of a page."""
+    limit: int  # the most ids of a page
     hand_on: HandOn
     advance: Advance
     sent: Sent

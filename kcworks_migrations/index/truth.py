@@ -27,6 +27,11 @@ SELECT_ROWS = {
     f" FROM {{table}} AS t {_PRESENT}",
 }
 
+SELECT_LABELS = (
+    "SELECT t.id::text AS id, {label} AS label FROM {table} AS t"
+    " WHERE t.id = ANY(CAST(:ids AS uuid[]))"
+)
+
 
 class Row(NamedTuple):
     """The row of a document."""
@@ -175,3 +180,14 @@ def holding(kind: Kind, communities: str, records: str | None = None) -> str:
     # A union and no OR: under that, PostgreSQL compares each row with each entry one
     # by one as soon as these outgrow its working memory.
     return f"{present} AND t.id IN ({records}) UNION {embedding}"
+
+
+def names_of(database: Database, kind: Kind, ids: list[str]) -> dict[str, str]:
+    """Name documents for a person, by their ids."""
+
+    def read() -> dict[str, str]:
+        found = database.execute_on(kind, SELECT_LABELS, ids=ids)
+        return {row.id: row.label for row in found}
+
+    labels = database.transaction(read) if ids else {}
+    return {id: f"{kind} {labels.get(id) or id}" for id in ids}

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from ..database import Database
 from ..kinds import DATED, Kind
+from . import settling
 
 # Fragments for queries of other rooms on a table of the instance, known as `t`.
 IS_PENDING_RECORD = (
@@ -122,3 +123,21 @@ def mark_queued(database: Database, entries: Sequence[Any]) -> None:
 def reopen_all(database: Database) -> None:
     """Make every entry of the ledger pending again, restored ones included."""
     database.execute(UPDATE_ALL_PENDING)
+
+
+def begin(database: Database, is_again: bool) -> int:
+    """Begin to hand on what is pending: nothing is settled from then on.
+
+    Args:
+        database: The connection that holds the lock, in a transaction.
+        is_again: Make every entry pending first.
+
+    Returns:
+        How many entries are pending.
+    """
+    if is_again:
+        reopen_all(database)
+    total = count(database)
+    if total:
+        settling.begin(database)
+    return total

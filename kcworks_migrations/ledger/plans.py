@@ -48,6 +48,22 @@ NARROWING = ("start_date", "end_date", "limit", "exclude", "only")
 """Options with which a run looks at some lines alone."""
 
 
+def command_of(options: Mapping[str, Any]) -> str:
+    """Give the `update` that has the options which a run row keeps."""
+    words = ["update"]
+    if "plan" in options:
+        words += ["--plan", shlex.quote(options["plan"]["path"])]
+    if len(options["kinds"]) == 1:
+        only = {"record": "--records-only", "community": "--communities-only"}
+        words.append(only[options["kinds"][0]])
+    for name in ("start_date", "end_date", "limit"):
+        if name in options:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    if "exclude" in options:
+        words.append("--exclude FILE")  # its names are kept as a digest
+    return escape(" ".join([COMMAND, *words]), 4096)
+
+
 class Unfinished(NamedTuple):
     """The run of a plan that ended before all its lines were looked at."""
 
@@ -65,17 +81,7 @@ class Unfinished(NamedTuple):
     @property
     def complete(self) -> str:
         """The command that does the rest."""
-        options = self.options
-        words = ["update", "--plan", shlex.quote(options["plan"]["path"])]
-        if len(options["kinds"]) == 1:
-            only = {"record": "--records-only", "community": "--communities-only"}
-            words.append(only[options["kinds"][0]])
-        for name in ("start_date", "end_date", "limit"):
-            if name in options:
-                words += [f"--{name.replace('_', '-')}", str(options[name])]
-        if "exclude" in options:
-            words.append("--exclude FILE")  # its names are kept as a digest
-        return escape(" ".join([COMMAND, *words]), 4096)
+        return command_of(self.options)
 
     @property
     def give_up(self) -> str:

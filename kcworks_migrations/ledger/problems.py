@@ -106,6 +106,15 @@ SELECT i.run_id, i.run_id, :kind, i.id, coalesce(
        'index_refused', i.value, clock_timestamp()
 FROM i WHERE i.run_id IS NOT NULL AND i.id NOT IN (SELECT entity_id FROM again)
 """
+HAS_REFUSED = text(
+    "SELECT EXISTS (SELECT FROM kcworks_created_dates_problem"
+    " WHERE kind = :kind AND reason = 'index_refused')"
+)
+DELETE_REFUSED = text(
+    "DELETE FROM kcworks_created_dates_problem"
+    " WHERE kind = :kind AND reason = 'index_refused'"
+    " AND entity_id = ANY(CAST(:ids AS uuid[]))"
+)
 
 PAGE_ROWS = 1000
 
@@ -212,3 +221,23 @@ def write_refused(database: Database, kind: Kind, refused: Mapping[str, str]) ->
             ids=list(refused),
             values=[escape(value) for value in refused.values()],
         )
+
+
+def has_refused(database: Database, kind: Kind) -> bool:
+    """Tell whether OpenSearch refused any documents of a kind."""
+    return database.execute(HAS_REFUSED, kind=kind.name).scalar_one()
+
+
+def end_refused(database: Database, kind: Kind, ids: Sequence[str]) -> None:
+    """Remove what OpenSearch refused once, of documents that are right now."""
+    database.execute(DELETE_REFUSED, kind=kind.name, ids=list(ids))
+
+
+def end_refused_except(database: Database, kind: Kind, holding: str) -> None:
+    """Remove what OpenSearch refused once, of rows that a query does not give."""
+    query = f"""
+    DELETE FROM kcworks_created_dates_problem AS p
+    WHERE p.kind = :kind AND p.reason = 'index_refused'
+      AND NOT EXISTS (SELECT FROM ({holding}) AS h WHERE h.id = p.entity_id)
+    """
+    database.execute(text(query), kind=kind.name)

@@ -50,6 +50,10 @@ _IS_AT_WORK = f"status = 'running' AND backend_pid IN ({locks.LOCK_HOLDER})"
 SELECT_RUNNING = text(
     f"SELECT id, origin, started_at FROM kcworks_created_dates_run WHERE {_IS_AT_WORK}"
 )
+IS_KILLED = (
+    "r.status = 'running' AND NOT EXISTS"
+    f" (SELECT FROM ({locks.LOCK_HOLDER}) AS h WHERE h.pid = r.backend_pid)"
+)
 # Only who holds the lock executes it: a run that is still marked as running then was
 # killed, and its last progress is its last sign of life.
 CLOSE_KILLED = text("""
@@ -59,7 +63,7 @@ SET status = 'failed', message = :message, finished_at = progress_at,
         'stopped_early', true,
         'stopped_at_record', statistics->'records'->'total_found',
         'stopped_at_community', statistics->'communities'->'total_found')
-WHERE status = 'running'
+WHERE status = 'running' RETURNING id
 """)
 SELECT_RUN = text("SELECT * FROM kcworks_created_dates_run WHERE id = :run_id")
 INSERT_RUN = text("""
@@ -111,7 +115,7 @@ class Run:
 
 @contextmanager
 def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
-    """Open the connection of a run, hold the lock, and close runs that were killed.
+    """Open the connection of a run, and hold the lock.
 
     Raises:
         RefusedError: A pooler can't keep the lock, or a table is absent.
@@ -122,9 +126,18 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
         database.transaction(tables.check, database)
         if not locks.take(database):
             raise RunInProgressError(*database.transaction(_running, database))
-        # Nobody else is at work: what is still marked as running was killed.
-        database.transaction(database.execute, CLOSE_KILLED, message=KILLED)
         yield database
+
+
+def close_killed(database: Database) -> list[int]:
+    """Close the runs that were killed; only for who holds the lock.
+
+    Nobody else is at work then: what is still marked as running was killed.
+
+    Returns:
+        Their numbers.
+    """
+    return list(database.execute(CLOSE_KILLED, message=KILLED).scalars())
 
 
 def _running(database: Database) -> Any:

@@ -22,6 +22,7 @@ from ..ledger.runs import Run
 from ..ledger.statistics import Statistics
 from ..options import How
 from ..report import notices
+from ..report.endings import close_killed
 from ..report.reporter import Reporter
 from ..report.summary import Summary
 from ..text import escape
@@ -58,6 +59,8 @@ def working(
         RunFailedError: The database failed, or something else.
     """
     with runs.locked(engine, how.lock_timeout_seconds) as database:
+        for killed in database.transaction(close_killed, database):
+            notices.send(killed, reporter)
         run = database.transaction(begin, database)
         reporter.run_id = run.id
         summary = Summary(run.id, run.action, runs.RUNNING, origin=origin)

@@ -102,6 +102,7 @@ class Work:
             nonlocal progress
             run.progress = progress = progress.after(entries)
             self.reporter.advance(progress)
+            database.transaction(runs.save, database, run)
             self.database.check_stop()
 
         with self.reporter.phase(progress):

@@ -74,7 +74,7 @@ def send(summary: Summary, reporter: Reporter) -> None:
         summary: What the run did, or why it stopped; or how the index is after it.
         reporter: Who is told when something can't be sent.
     """
-    if summary.action == "rehearse":
+    if summary.action == "rehearse" and summary.has_settled is not False:
         return  # whoever rehearses looks at it
     settings = notices_from(current_app.config)
     moment = "ended" if summary.has_settled is None else "settled"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..kinds import DATED
+from ..ledger.plans import command_of
 from ..ledger.runs import SUCCEEDED
 from ..ledger.standing import PlanFile
 from ..ledger.tables import State
@@ -124,8 +125,7 @@ def next_steps(found: Mapping[str, Any]) -> list[str]:
         is_done = run["status"] == SUCCEEDED and run["action"] == "apply"
         if is_done and _is_whole(run):
             break  # it has also done what earlier runs left
-        again = SAVE_PLAN if found["on_upgrade"] == "wait" else f"{COMMAND} update"
-        steps += _ways_on(run, number == 0, alembic.is_applied, again)
+        steps += _ways_on(run, number == 0, alembic.is_applied, found["on_upgrade"])
     if found["pending"]:
         steps.append(f"{COMMAND} reindex")
     if found["problems"]:
@@ -133,21 +133,35 @@ def next_steps(found: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(steps), f"{COMMAND} verify"]
 
 
+def command_again(run: Mapping[str, Any], is_applied: bool, on_upgrade: str) -> str:
+    """Return the command that does what a run has left, with the run's options.
+
+    Args:
+        run: What is kept of it.
+        is_applied: Whether Alembic records the dates as changed.
+        on_upgrade: The setting.
+    """
+    is_of_alembic = run["origin"] == "alembic"
+    if run["action"] == "revert":
+        is_its_own = is_of_alembic and is_applied
+        return DOWNGRADE if is_its_own else _rollback(run["options"])
+    if is_of_alembic and not is_applied:
+        return UPGRADE
+    is_refused = on_upgrade == "wait" and "plan" not in run["options"]
+    return SAVE_PLAN if is_refused else command_of(run["options"])
+
+
 def _ways_on(
-    run: Mapping[str, Any], is_last: bool, is_applied: bool, update: str
+    run: Mapping[str, Any], is_last: bool, is_applied: bool, on_upgrade: str
 ) -> list[str]:
     """Give both ways on from a run that did not finish, and nothing from any other."""
     if run["status"] == SUCCEEDED or not (run["standing"] or is_last):
         return []
-    is_of_alembic = run["origin"] == "alembic"
+    again = command_again(run, is_applied, on_upgrade)
     if run["action"] == "revert":
-        is_its_own = is_of_alembic and is_applied
-        again = DOWNGRADE if is_its_own else _rollback(run["options"])
         return [f"{again}    to restore the rest"]
     steps = []
     if run["standing"] or run["action"] == "apply":
-        is_its_own = is_of_alembic and not is_applied
-        again = UPGRADE if is_its_own else update
         if not _is_whole(run):
             again = "the same command again, with its options"
         steps.append(f"{again}    to do the rest")

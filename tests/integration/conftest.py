@@ -40,3 +40,31 @@ def failing_at(engine):
             event.remove(engine, name, failure)
 
     return failing
+
+
+@pytest.fixture
+def world(app, engine, monkeypatch):
+    """The sample, in the index as its database says; nothing changed yet."""
+    from support import index
+
+    from kcworks_migrations.index import compare
+
+    monkeypatch.setattr(compare, "pause", lambda seconds, check_stop: None)
+    world = index.fill(engine)
+    yield world.instance
+    index.empty_index()
+    world.instance.empty()
+    world.instance.empty_queues()
+
+
+@pytest.fixture
+def status(app):
+    """Call `status`; give the exit status and the line about the index."""
+    from kcworks_migrations.cli import created_dates
+
+    def status(*options: str):
+        result = app.test_cli_runner().invoke(created_dates, ["status", *options])
+        lines = result.output.splitlines()
+        return result.exit_code, next((i for i in lines if "settl" in i), lines[-1])
+
+    return status

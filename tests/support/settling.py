@@ -13,6 +13,7 @@ from invenio_search.utils import prefix_index
 from show import differences
 
 from kcworks_migrations.tasks import settle_created_dates_task
+from support import index
 from support.instance import OURS, Instance
 
 INSTANTS = {
@@ -32,6 +33,12 @@ def later(instance: Instance, minutes: float = 10.01) -> None:
         f" CAST(settling->>'written_at' AS timestamptz) - {past})"
         " WHERE settling ? 'written_at'"
     )
+
+
+def lose_messages(instance: Instance) -> None:
+    """Throw away what waits for a worker."""
+    assert index.waiting() > 0
+    instance.empty_queues()
 
 
 def tick() -> None:
