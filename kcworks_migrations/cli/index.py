@@ -63,6 +63,12 @@ def reindex(is_again: bool, is_here: bool, is_json: bool) -> None:
     refused = f", {sent.refused} refused" if is_here else ""
     documents, changes = counted(sent.sent, "document"), counted(sent.pending, "change")
     lines = [f"{documents} {verb}{refused}; {changes} pending."]
+    if not (sent.sent or sent.pending or sent.refused):
+        lines = [
+            "No change is pending. What was queued before is corrected by workers, and",
+            "here and now, whatever became of it, by:",
+            f"  {COMMAND} verify --fix",
+        ]
     if sent.refused:
         lines.append(f"What OpenSearch said: {COMMAND} problems --reason index_refused")
     document = {verb: sent.sent, "refused": sent.refused}

@@ -7,7 +7,6 @@ import signal
 
 import pytest
 from invenio_indexer.proxies import current_indexer_registry
-from invenio_search import current_search_client
 from support import faults, index
 from support.instance import OURS
 from support.settling import (
@@ -151,6 +150,16 @@ def test_reindexing_that_is_killed_is_not_settled(settled, status):
     killed(settled, work)
     assert status()[1].startswith("Index: settling")
     assert settle(settled) >= 1
+    assert_as_after_full_reindex()
+
+
+def test_reindexing_where_nothing_is_pending_says_what_corrects(world, command):
+    """There is no worker: everything was queued, and nothing is right."""
+    world.upgrade()
+    code, output = command("reindex --wait")
+    assert code == 0 and "0 documents" not in output
+    assert not index.verdict_of(world).is_clean
+    assert command(output.splitlines()[-1].strip())[0] == 0
     assert_as_after_full_reindex()
 
 
@@ -331,15 +340,18 @@ def test_refused_documents_are_looked_at_daily(world, status, app, told):
     assert_as_after_full_reindex()
 
 
-def test_problem_of_a_row_that_is_gone_ends(settled, status):
-    """As that of a record which was deleted, or left a changed community."""
-    settled.execute(
-        f"INSERT INTO {OURS}problem (run_id, kind, entity_id, label, reason, found_at)"
-        f" SELECT max(id), 'record', '{'0' * 32}', 'gone', 'index_refused', now()"
-        f" FROM {OURS}run"
-    )
-    settled.verify(fix=True)
-    assert refused(settled) == 0
+def test_problem_of_a_row_that_is_gone_ends(world, app):
+    world.upgrade()
+    with index.proxied(app, 10, {}) as proxy:
+        proxy.decide = refuse(world)
+        index.drain()
+        settle(world)
+    assert refused(world) > 0
+    id = world.backup(kind="record")[0].entity
+    for table in ("rdm_records_metadata", "rdm_drafts_metadata"):
+        world.execute(f"UPDATE {table} SET json = NULL WHERE id = :id", id=id)
+    world.verify(fix=True)
+    assert refused(world) == 0
 
 
 def test_json_has_the_same(world, command):
@@ -349,4 +361,3 @@ def test_json_has_the_same(world, command):
     code, output = command("status --check --json")
     assert code == 1
     assert json.loads(output)["is_stuck"] is True
-    current_search_client.ping()
