@@ -16,14 +16,14 @@ import socket
 import struct
 import sys
 import termios
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from celery import current_app as celery_app
 from flask.cli import ScriptInfo
 from invenio_db import db
 from invenio_search import current_search
-from support.faults import Point, at
+from support.faults import Point, at, stamped_before_the_data
 from support.instance import forget_broker_connections, utc
 
 from kcworks_migrations import locks
@@ -202,7 +202,10 @@ def test_status_tells_both_ways_on_from_a_run_that_did_not_finish(
     )
     run_id = instance.run().id
     undo = f"{COMMAND} rollback --run {run_id}"
-    output = invoke("status").output
+    # Alembic records the revision when its run has succeeded.
+    is_of_alembic = origin == "alembic"
+    with stamped_before_the_data(instance) if is_of_alembic else nullcontext():
+        output = invoke("status").output
     assert "to undo its 5 changes" in output
     assert steps_of(output)[:2] == [rest, undo]
     assert invoke(*undo.split()[2:], "--yes").exit_code == 0
