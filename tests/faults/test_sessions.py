@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from support.faults import (
     DATA_REVISION,
     TABLES_REVISION,
+    Child,
     Point,
     at,
     check_ledger,
@@ -22,9 +23,11 @@ from support.faults import (
     stamp_of,
     stamped_before_the_data,
     statuses,
+    wait_until,
 )
 
 from kcworks_migrations.errors import CreatedDatesError, RunInProgressError
+from kcworks_migrations.ledger import settling
 from kcworks_migrations.locks import LOCK_KEY
 from kcworks_migrations.migration import revision
 
@@ -67,6 +70,19 @@ def test_batches_are_done_while_people_edit_in_any_isolation(filled, isolation):
     with at(filled.engine, Point("before", RESTORE), edit):
         filled.downgrade()
     assert filled.all_created() == before
+
+
+def test_look_is_claimed_in_any_isolation(filled, isolation):
+    filled.upgrade()
+    filled.execute("UPDATE kcworks_created_dates_run SET next_look_at = started_at")
+    other = other_connection(filled)
+    other.cursor().execute("UPDATE kcworks_created_dates_run SET looks = 2")
+    claiming = Child(filled, lambda: print(settling.claim(filled.engine)))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    wait_until(lambda: filled.scalar(waiting), "the claim waits for the row")
+    other.commit()
+    assert claiming.wait() == 0, claiming.output()
+    assert "looks=2" in claiming.output()
 
 
 @pytest.fixture
