@@ -248,11 +248,14 @@ def downgrade() -> None:
     Raises:
         ClickException: A run is at work, or the ledger has entries.
     """
-    # In a new transaction, which sees what is committed while the locks are waited for.
-    with op.get_context().autocommit_block():
-        pass
     bind = op.get_bind()
-    bind.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
+    isolation = bind.scalar(sa.text("SELECT current_setting('transaction_isolation')"))
+    if isolation != "read committed":
+        # A new one, which sees what is committed while the locks are waited for.
+        with op.get_context().autocommit_block():
+            pass
+        bind = op.get_bind()
+        bind.execute(sa.text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
     _take_lock()
     _look_again(revision)
     bind.execute(
