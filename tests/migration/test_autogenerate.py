@@ -217,7 +217,7 @@ def test_compare_metadata_with_types_and_defaults_finds_nothing_of_ours(
         ("DROP INDEX ix_{}_run_id", "add_index"),
         ("CREATE INDEX more ON {} (kind)", "remove_index"),
         ("ALTER TABLE {} DROP CONSTRAINT fk_{}_run", "add_fk"),
-        ("ALTER TABLE {} ADD CONSTRAINT more UNIQUE (label)", "remove_constraint"),
+        ("ALTER TABLE {} ADD CONSTRAINT more UNIQUE (label, id)", "remove_constraint"),
     ],
 )
 def test_compare_metadata_of_changed_table_finds_it(
