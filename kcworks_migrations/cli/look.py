@@ -16,7 +16,7 @@ from ..checks.line import Line
 from ..database import Database
 from ..index.documents import created_in_index
 from ..kinds import DATED, RECORD, kind_of
-from ..ledger import history
+from ..ledger import history, runs
 from ..ledger.problems import PAGE_ROWS, every
 from ..migration.save import Writer
 from ..report.lines import problem_lines
@@ -75,6 +75,10 @@ def problems(
                 echo("\n".join(problem_lines(problem)))
                 count += 1
             echo(f"{counted(count, 'problem')} of run {run_id}.")
+            run = database.transaction(runs.row, database, run_id)
+            if not reason and (gone := run.statistics.get("evidence_gone")):
+                echo(f"Dates that stay though what gave them is gone: {gone}")
+                echo(f"  {COMMAND} problems --run {run_id} --reason evidence_gone")
 
 
 @created_dates.command()

@@ -17,7 +17,7 @@ from ..database import Database
 from ..kinds import Kind
 from ..rules.values import Problem
 from ..text import escape
-from . import tables
+from . import evidence, tables
 
 # Whether a run that looks at all rows is `r`. Those that its options leave alone are
 # looked at as well, except with a plan.
@@ -79,7 +79,8 @@ JOIN kcworks_created_dates_run AS r ON r.id = :run_id
 WHERE p.run_id <= :run_id AND p.last_run_id >= :run_id
   AND (:run_id IN (p.run_id, p.last_run_id) OR {_LOOKS_AT_ALL}
        CASE p.kind WHEN 'group' THEN 'record' ELSE p.kind END)
-  AND (CAST(:reason AS text) IS NULL OR p.reason = :reason)
+  AND CASE WHEN CAST(:reason AS text) IS NULL THEN p.reason <> '{evidence.REASON}'
+           ELSE p.reason = :reason END
   AND p.id > :after AND p.id <= :until
 ORDER BY p.id LIMIT :limit
 """)
@@ -173,10 +174,12 @@ def delete_locked(database: Database, ids: Sequence[int]) -> None:
     database.execute(DELETE_LOCKED, ids=list(ids))
 
 
-def first(database: Database, run_id: int, limit: int) -> list[Problem]:
-    """Read the first problems of a run, in the present transaction."""
+def first(
+    database: Database, run_id: int, limit: int, reason: str | None = None
+) -> list[Problem]:
+    """Read the first problems of a run, as `every` does, in the present transaction."""
     values = {"run_id": run_id, "after": 0, "until": sys.maxsize, "limit": limit}
-    found = database.execute(SELECT_PROBLEMS, reason=None, **values)
+    found = database.execute(SELECT_PROBLEMS, reason=reason, **values)
     return [Problem(*rest) for _, *rest in found]
 
 
@@ -188,7 +191,8 @@ def every(
     Args:
         database: A connection, outside a transaction.
         run_id: The run.
-        reason: Only those with this reason.
+        reason: Only those with this reason; by default all but `evidence_gone`, which
+            have a figure of their own.
 
     Yields:
         The problems in the order in which they were found.

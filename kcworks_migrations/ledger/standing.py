@@ -25,13 +25,13 @@ SELECTED = """
 # An entry that a later one built on is out of reach until that one is restored: before
 # it, it would be found changed, and the first value be lost. The entries' numbers tell
 # the order, not the runs'.
-_BUILDS_ON_IT = """
+BUILDS_ON_IT = """
     later.entity_id = b.entity_id AND later.kind = b.kind
     AND later.id > b.id AND later.outcome IS NULL
 """
 _REACHABLE = f"""
 FROM kcworks_created_dates_backup AS b WHERE {SELECTED} AND NOT EXISTS (
-    SELECT FROM kcworks_created_dates_backup AS later WHERE {_BUILDS_ON_IT})
+    SELECT FROM kcworks_created_dates_backup AS later WHERE {BUILDS_ON_IT})
 """
 SELECT_REACHABLE = text(
     f"SELECT b.id {_REACHABLE}"
@@ -45,7 +45,7 @@ COUNT_STANDING = text(
 # Rows of a run that later runs changed again, by the latest of these.
 SELECT_LATER_RUNS = text(f"""
 SELECT later.run_id, count(*) AS rows FROM kcworks_created_dates_backup AS b
-JOIN kcworks_created_dates_backup AS later ON {_BUILDS_ON_IT} WHERE {SELECTED}
+JOIN kcworks_created_dates_backup AS later ON {BUILDS_ON_IT} WHERE {SELECTED}
 GROUP BY later.run_id ORDER BY later.run_id DESC
 """)
 SELECT_IDS_OF_RUN = text(
@@ -68,16 +68,20 @@ WHERE file IS NOT NULL GROUP BY file, sha256 ORDER BY file, sha256
 """)
 
 _DECISION = "b.source = 'plan' AND b.outcome IS NULL"
-# A fragment for queries of other rooms on a table of the instance, known as `t`. It
+# Fragments for queries of other rooms on a table of the instance, known as `t`. Each
 # costs a look into the index for each row: `OFFSET 0` keeps the planner from hashing
 # all of the ledger instead, for each page.
-IS_DECIDED = {
-    kind: "EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE"
-    f" b.entity_id = t.id AND b.kind = '{kind}' AND {_DECISION} OFFSET 0)"
-    for kind in DATED
-}
-HAS_DECISIONS = text(
-    f"SELECT EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE {_DECISION})"
+IS_DECIDED, IS_CHANGED = (
+    {
+        kind: "EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE"
+        f" b.entity_id = t.id AND b.kind = '{kind}' AND {which} OFFSET 0)"
+        for kind in DATED
+    }
+    for which in (_DECISION, "b.outcome IS NULL")
+)
+SELECT_KNOWN = text(
+    f"SELECT EXISTS (SELECT FROM kcworks_created_dates_backup AS b WHERE {_DECISION}),"
+    " EXISTS (SELECT FROM kcworks_created_dates_backup WHERE outcome IS NULL)"
 )
 # Of several the last one counts. The length of the array is hidden as in `entries`.
 SELECT_DECISIONS = text(f"""
@@ -121,6 +125,8 @@ class Known(NamedTuple):
     """Whether its table is there."""
     has_decisions: bool
     """Whether any decision of a curator stands."""
+    has_changes: bool = False
+    """Whether any change stands."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,7 @@ def known(database: Database) -> Known:
     """Tell what the ledger has to say of rows, in the present transaction."""
     if not tables.exist(database):
         return Known(False, False)
-    return Known(True, database.execute(HAS_DECISIONS).scalar_one())
+    return Known(True, *database.execute(SELECT_KNOWN).one())
 
 
 def decisions(database: Database, kind: Kind, ids: Sequence[str]) -> dict[str, Decided]:

@@ -60,6 +60,9 @@ class Tally:
         )
 
 
+TALLIES = ("records", "communities", "groups")
+
+
 @dataclass(frozen=True)
 class Statistics:
     """The tallies of a run.
@@ -71,6 +74,8 @@ class Statistics:
     records: Tally = field(default_factory=Tally)
     communities: Tally = field(default_factory=Tally)
     groups: Tally = field(default_factory=Tally)
+    evidence_gone: int = 0
+    """Dates that stand although what gave them is gone; apart from the rows found."""
 
     def of(self, kind: Kind) -> Tally:
         """Give the tally of records or of communities."""
@@ -81,12 +86,15 @@ class Statistics:
         kind: Kind,
         decisions: Iterable[Decision],
         malformed_groups: int = 0,
+        evidence_gone: int = 0,
     ) -> "Statistics":
         """Give the statistics with some more decisions counted."""
         tally = self.of(kind).plus(decisions)
         errors = self.groups.errors + malformed_groups
         groups = replace(self.groups, errors=errors)
-        return replace(self, **{kind.plural: tally, "groups": groups})
+        gone = self.evidence_gone + evidence_gone
+        more: dict[str, Any] = {kind.plural: tally, "groups": groups}
+        return replace(self, evidence_gone=gone, **more)
 
     @property
     def errors(self) -> int:
@@ -111,13 +119,15 @@ class Statistics:
                 not.
 
         Returns:
-            The tallies, and whether and where it stopped early.
+            The tallies, the dates whose evidence is gone, and whether and where it
+            stopped early.
         """
         kept: dict[str, Any] = {
-            f.name: {"total_found": getattr(self, f.name).total_found}
-            | asdict(getattr(self, f.name))
-            for f in fields(self)
+            name: {"total_found": getattr(self, name).total_found}
+            | asdict(getattr(self, name))
+            for name in TALLIES
         }
+        kept["evidence_gone"] = self.evidence_gone
         where = {f"stopped_at_{kind}": n for kind, n in (stopped_at or {}).items()}
         return kept | {"stopped_early": stopped_at is not None} | where
 
@@ -125,10 +135,11 @@ class Statistics:
     def from_dict(cls, kept: Mapping[str, Any]) -> "Statistics":
         """Read the form that is kept in the run row."""
         words = [f.name for f in fields(Tally)]
-        return cls(**{
-            f.name: Tally(**{w: kept.get(f.name, {}).get(w, 0) for w in words})
-            for f in fields(cls)
-        })
+        tallies: dict[str, Any] = {
+            name: Tally(**{w: kept.get(name, {}).get(w, 0) for w in words})
+            for name in TALLIES
+        }
+        return cls(**tallies, evidence_gone=kept.get("evidence_gone", 0))
 
 
 @dataclass(frozen=True)

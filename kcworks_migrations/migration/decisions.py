@@ -9,49 +9,29 @@ rehearsal only look at it.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..config import What
 from ..database import Database
 from ..kinds import COMMUNITY, RECORD, Kind
+from ..ledger import evidence
 from ..ledger.standing import Known, known
 from ..rules.decide import decide_community, decide_record, note_oldest, read_groups
 from ..rules.plan import carry_out
 from ..rules.values import (
+    NOT_IN_RULES,
     Change,
     Decision,
+    NoRecords,
     Oldest,
     Problem,
     RecordRow,
+    Skip,
 )
 from ..text import iso
 from . import scan
+from .page import Page
 from .sift import sift
-
-
-class Page(NamedTuple):
-    """The decisions about some rows."""
-
-    cursor: str | None
-    """The last primary key, or how many lines of the plan are done; none when there was
-    no row."""
-    decisions: list[Decision]
-    group_problems: list[Problem]
-    """Of malformed entries in the records' lists of groups: the first ones of each."""
-    dated: list[tuple[RecordRow, datetime, Collection[str]]]
-    """The records that have a date, with it and their groups."""
-    malformed_groups: int = 0
-
-    @property
-    def changes(self) -> list[Change]:
-        """The rows whose date changes."""
-        return [d for d in self.decisions if isinstance(d, Change)]
-
-    @property
-    def problems(self) -> list[Problem]:
-        """What is wrong with rows, and then with their groups."""
-        of_rows = [d for d in self.decisions if isinstance(d, Problem)]
-        return of_rows + self.group_problems
 
 
 class Decisions:
@@ -197,8 +177,9 @@ class Decisions:
     def _decide(self, kind: Kind, updated: int, which: str, **values: Any) -> Page:
         rows = scan.read(self._database, self._what, kind, self._known, which, **values)
         plan = self._what.plan if which == scan.PLANNED else None
+        found: list[tuple[Any, datetime | None]] = []
         decided: list[Decision] = []
-        instants: list[datetime | None] = []
+        fieldless: list[str] = []
         for row in rows:
             instant = None
             if isinstance(row, RecordRow):
@@ -207,15 +188,28 @@ class Decisions:
                 decision = decide_community(row, self._oldest)
             if plan is not None and (line := plan.lines.get(row.id)):
                 decision = carry_out(plan, line, row, decision)
+            elif isinstance(decision, Skip) and decision.reason == NOT_IN_RULES:
+                fieldless.append(row.id)  # read because we have changed it
+                continue
+            found.append((row, instant))
             decided.append(decision)
-            instants.append(instant)
         decisions = sift(self._what, kind, decided, updated)
         page = Page(rows[-1].id if rows else None, decisions, [], [])
         malformed = 0
-        for row, decision, instant in zip(rows, decisions, instants, strict=True):
+        for (row, instant), decision in zip(found, decisions, strict=True):
             if isinstance(row, RecordRow):
                 malformed += self._add_groups(page, row, decision, instant)
-        return page._replace(malformed_groups=malformed)
+        page = page._replace(malformed_groups=malformed)
+        return self._with_gone(kind, page, fieldless)
+
+    def _with_gone(self, kind: Kind, page: Page, fieldless: Collection[str]) -> Page:
+        """Add the dates that stand of rows to which the rules give none."""
+        is_asked_for = self._what.plan is None and kind in self._what.kinds
+        if not (is_asked_for and self._known.has_changes):
+            return page
+        dateless = [d.id for d in page.decisions if isinstance(d, NoRecords | Problem)]
+        ids = [*fieldless, *dateless]
+        return page._replace(gone=evidence.of_rows(self._database, kind, ids))
 
     def _add_groups(
         self, page: Page, row: RecordRow, decision: Decision, instant: datetime | None

@@ -20,8 +20,9 @@ from ..report.views import Suspicions
 from ..rules.values import Change
 from ..text import CARRY_OUT, SAVE_PLAN, UPGRADE, escape
 from ..values import Plan
-from .decisions import Decisions, Page
+from .decisions import Decisions
 from .names import check_names
+from .page import Page
 from .plan import add_lines
 from .save import Writer
 
@@ -128,8 +129,9 @@ def _keep(page: Page, kind: Kind, summary: Summary, problems_kept: int) -> list[
         The changes to another date.
     """
     summary.statistics = summary.statistics.plus(
-        kind, page.decisions, page.malformed_groups
+        kind, page.decisions, page.malformed_groups, len(page.gone)
     )
+    summary.gone += page.gone[: max(problems_kept - len(summary.gone), 0)]
     summary.problems += page.problems[: max(problems_kept - len(summary.problems), 0)]
     changing = [change for change in page.changes if not change.is_kept]
     shown = summary.sample[kind.name]

@@ -23,19 +23,18 @@ LABEL_LIMIT = 255
 """Characters that are kept of a PID or a slug."""
 
 
-def is_scanned(fields: str, kind: Kind, known: Known) -> str:
-    """Give the condition for the rows that may get a date.
+def is_scanned(fields: str, more: str = "false") -> str:
+    """Give the condition for the rows that are looked at.
 
     Args:
         fields: SQL for the custom fields of a row.
-        kind: Records or communities.
-        known: What the ledger has to say.
+        more: SQL for further rows.
 
     Returns:
-        SQL: they have the legacy field, or are no object, or a decision stands.
+        SQL: they have the legacy field, or are no object, or more.
     """
     has_field = f"{fields} ? :field OR jsonb_typeof({fields}) NOT IN ('object', 'null')"
-    return f"({has_field}{f' OR {standing.IS_DECIDED[kind]}' * known.has_decisions})"
+    return f"({has_field} OR {more})"
 
 
 # A document is stored out of line: `#> '{}'`, the whole of it, fetches and decompresses
@@ -120,7 +119,8 @@ def count(database: Database, what: What, kind: Kind, known: Known) -> int:
     if what.plan is not None:
         count = len(what.plan.ids.get(kind, ()))
     else:
-        query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, kind, known)
+        decided = [standing.IS_DECIDED[kind]] * known.has_decisions
+        query = COUNT_ROWS + is_scanned(CUSTOM_FIELDS, *decided)
         field = fields_of(what, kind)["field"]
         count = database.execute_on(kind, query, field=field).scalar_one()
     if database.execute_on(kind, IS_TAKEN_FOR_SMALL, count=count).scalar_one():
@@ -142,9 +142,11 @@ def read(
         **values: The parameters of that.
 
     Returns:
-        The rows by ascending primary key, with what the ledger says of each.
+        The rows by ascending primary key, with what the ledger says of each. Those
+        that we have changed are among them although their field is gone.
     """
-    which = which.replace("{scanned}", is_scanned("f.v", kind, known))
+    changed = [standing.IS_CHANGED[kind]] * known.has_changes
+    which = which.replace("{scanned}", is_scanned("f.v", *changed))
     query = SELECT_ROWS[kind] + which
     found = database.execute_on(kind, query, **fields_of(what, kind), **values)
     make: Any = RecordRow if kind is RECORD else CommunityRow

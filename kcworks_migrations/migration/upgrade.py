@@ -18,7 +18,8 @@ from ..options import What
 from ..report.lines import found_line, result_line
 from ..report.plan import PlanView
 from ..rules.values import Change, Problem, Skip
-from .decisions import Decisions, Page
+from .decisions import Decisions
+from .page import Page
 from .plan import add_lines
 from .work import Work, not_stored
 
@@ -114,7 +115,8 @@ class Upgrade:
             changed, or did not become what was asked.
         """
         # Before the changes, so that nobody waits for it: these lock their rows.
-        problems.write(self._database, run.id, kind, page.problems)
+        met = [*page.problems, *page.gone]
+        problems.write(self._database, run.id, kind, met)
         changes = page.changes
         written = entries.write(self._database, run.id, kind, changes)
         if len(written.done) < len(changes):
@@ -127,7 +129,7 @@ class Upgrade:
             page = page._replace(decisions=decisions)
             problems.write(self._database, run.id, kind, [*undone.values()], is_last)
         run.statistics = run.statistics.plus(
-            kind, page.decisions, page.malformed_groups
+            kind, page.decisions, page.malformed_groups, len(page.gone)
         )
         if run.progress is not None and page.cursor is not None:
             run.progress = run.progress.after(len(page.decisions))
@@ -155,7 +157,8 @@ class Upgrade:
         ids = [problem.entity_id for problem in found]
         tally = run.statistics.of(kind)
         tally = replace(tally, errors=tally.errors - len(ids))
-        run.statistics = replace(run.statistics, **{kind.plural: tally})
+        counted: dict[str, Any] = {kind.plural: tally}
+        run.statistics = replace(run.statistics, **counted)
         page = self._decisions.of(kind, ids, self._updated(kind))
         present = {d.id for d in page.decisions}
         gone = [Skip(id, id, "gone") for id in ids if id not in present]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..database import Database
 from ..interrupt import CheckStop, never
-from ..ledger import history, pending, problems, runs, tables
+from ..ledger import evidence, history, pending, problems, runs, tables
 from ..ledger.pending import Sent
 from ..ledger.runs import Run
 from ..ledger.statistics import Progress
@@ -136,6 +136,7 @@ class Work:
         statistics = summary.statistics.as_dict(summary.stopped_at)
         runs.end(database, run_id, summary.status, statistics, message)
         summary.problems = problems.first(database, run_id, PROBLEMS_SHOWN)
+        summary.gone = problems.first(database, run_id, PROBLEMS_SHOWN, evidence.REASON)
         summary.unfinished = history.unfinished_runs(database, run_id)
         summary.pending = pending.count(database)
         summary.is_applied = tables.state(database).is_applied

@@ -23,9 +23,9 @@ from ..ledger import pending, plans, runs
 from ..ledger.runs import Run
 from ..ledger.standing import Selection, ids_of_run
 from ..ledger.statistics import Statistics
-from ..migration.decisions import Page
 from ..migration.downgrade import Downgrade
 from ..migration.names import check_names
+from ..migration.page import Page
 from ..migration.run import said, working
 from ..migration.upgrade import Upgrade
 from ..migration.work import Work

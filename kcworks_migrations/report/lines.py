@@ -57,7 +57,7 @@ def summary_lines(summary: Summary) -> list[str]:
     elif not (is_revert or summary.statistics.updated or _has_missed(summary)):
         lines.append("Nothing had to be changed.")
     lines += _later_version_lines(summary.statistics.records)
-    lines += _problem_lines(summary)
+    lines += _problem_lines(summary) + _gone_lines(summary)
     if summary.queued:
         lines.append(f"Queued for reindexing: {counted(summary.queued, 'document')}.")
     if summary.pending:
@@ -193,6 +193,25 @@ def _problem_lines(summary: Summary) -> list[str]:
             lines.append(f"  ... and {more} more")
     if summary.run_id:
         lines.append(f"All of them: {COMMAND} problems --run {summary.run_id}")
+    return lines
+
+
+def _gone_lines(summary: Summary) -> list[str]:
+    """Name dates that stand although nothing gives them any more."""
+    count = summary.statistics.evidence_gone
+    if not count:
+        return []
+    lines = [
+        f"{counted(count, 'date')} of earlier runs that nothing gives any more (the"
+        " field was",
+        "removed or can't be read, or no dated record is left in the group); kept:",
+    ]
+    lines += [line for problem in summary.gone for line in problem_lines(problem)]
+    if (more := count - len(summary.gone)) > 0:
+        lines.append(f"  ... and {more} more")
+    if summary.run_id:
+        command = f"{COMMAND} problems --run {summary.run_id} --reason evidence_gone"
+        lines += ["All of them (`rollback --record PID` restores one):", f"  {command}"]
     return lines
 
 

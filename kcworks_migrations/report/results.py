@@ -33,9 +33,10 @@ def result_of(
         says that handing them to the indexing queues stopped, ``stopped_at_record``
         (or ``_community``) after how many of the updated rows. ``group_errors``
         counts malformed groups of records, apart from the records. ``unfinished`` names
-        earlier runs that did not finish, with what stands of each.
+        earlier runs that did not finish, with what stands of each; ``evidence_gone``
+        counts dates that stand although what gave them is gone.
     """
-    tally = summary.statistics.of(kind)
+    tally, gone = summary.statistics.of(kind), summary.statistics.evidence_gone
     has_stopped = summary.queue_error is not None
     of_rows = (
         p for p in problems if p.kind == kind.name and p.reason != "index_refused"
@@ -55,6 +56,7 @@ def result_of(
         "pending": summary.pending,
         "queue_error": summary.queue_error,
         "unfinished": [run._asdict() for run in summary.unfinished],
+        "evidence_gone": gone,
     }
     if kind is COMMUNITY:
         return result | {"no_records": tally.no_records}

@@ -25,6 +25,8 @@ class Summary:
     statistics: Statistics = field(default_factory=Statistics)
     problems: list[Problem] = field(default_factory=list)
     """The first few; `statistics.errors` says how many there are."""
+    gone: list[Problem] = field(default_factory=list)
+    """The first dates that stand although what gave them is gone."""
     queued: int = 0
     """Documents that were queued for reindexing."""
     pending: int = 0
@@ -70,6 +72,7 @@ class Summary:
             "status": self.status,
             "statistics": self.statistics.as_dict(self.stopped_at),
             "problems": [problem._asdict() for problem in self.problems],
+            "evidence_gone": [problem._asdict() for problem in self.gone],
             "queued": self.queued,
             "pending": self.pending,
             "queue_error": self.queue_error,

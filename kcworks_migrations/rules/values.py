@@ -30,6 +30,7 @@ REASONS = {
     "not_stored": "not stored as asked (a trigger, or the column's type)",
     "changed_since": "changed by somebody since",
     "index_refused": "refused by the search index",
+    "evidence_gone": "its date stays, though what gave it is gone",
 }
 """Every reason of a problem, and what it says to a person."""
 

@@ -128,6 +128,7 @@ def test_from_dict_of_as_dict_through_json_is_the_same(statistics):
 
     assert Statistics.from_dict(kept) == statistics
     assert kept.pop("stopped_early") is False
+    assert kept.pop("evidence_gone") == 0
     for tally in kept.values():
         assert tally["total_found"] == (
             tally["updated"] + tally["skipped"] + tally["no_records"] + tally["errors"]
@@ -143,7 +144,7 @@ def test_from_dict_with_fewer_words_starts_them_at_zero():
 def test_as_dict_has_the_words_of_the_design():
     statistics = Statistics(records=Tally(1, 2, 3, 4, 1))
 
-    words = ["records", "communities", "groups", "stopped_early"]
+    words = ["records", "communities", "groups", "evidence_gone", "stopped_early"]
     assert list(statistics.as_dict()) == words
     assert statistics.as_dict()["records"] == {
         "total_found": 10,
