@@ -19,6 +19,7 @@ from ..ledger.problems import first
 from ..ledger.settling import Settling
 from ..ledger.standing import count_standing
 from ..ledger.statistics import Statistics
+from ..ledger.troubles import hanging
 from ..report import steps
 from ..report.monitor import Monitor, index_line, judge
 from ..text import counted, duration, escape, show
@@ -80,6 +81,8 @@ def _wait(database: Database, how: How, index: Settling | None) -> Settling | No
     """Wait until the index has settled, or does not; do each look that is due."""
     with interrupt() as check_stop:
         while index and not index.settled_at and index.looks < settling.LOOKS:
+            if index.is_at_work and database.transaction(hanging, database):
+                break
             if settle.look(database.engine, how, check_stop) is None:
                 pause(WAIT_SECONDS, check_stop)
             index = database.transaction(settling.latest, database)

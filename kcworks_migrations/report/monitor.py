@@ -39,15 +39,16 @@ def found_words(found: Mapping[str, Any]) -> str:
     corrected = found["written"] + found["indexed"]
     refused = found["refused"]["count"]
     kept = "stale or missing" if found["missing"]["count"] else "stale"
-    words = f"{bad} of {found['documents']} documents were {kept}"
+    was, has = ("was", "has") if bad == 1 else ("were", "have")
+    words = f"{bad} of {found['documents']} documents {was} {kept}"
     if not bad:
         words = f"all {counted(found['documents'], 'document')} were right"
     elif corrected == bad:
-        words = f"{bad} were {kept} and have been corrected"
+        words = f"{bad} {was} {kept} and {has} been corrected"
         if not found["error"]:
             words += "; a second look will confirm it"
     elif corrected or refused:
-        words += f", {corrected} have been corrected, OpenSearch refused {refused}"
+        words += f", {corrected} of them corrected, {refused} refused by OpenSearch"
     if not found["error"]:
         return words
     error = f"the documents could not be compared: {escape(found['error'])}"

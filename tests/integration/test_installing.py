@@ -82,6 +82,12 @@ def test_a_monitor_gets_one_line_without_tables(installed, invoke):
     assert (done.exit_code, done.output) == (0, "OK: no run yet\n")
 
 
+def test_a_monitor_is_told_of_tables_that_are_gone(stamped, invoke):
+    done = invoke("status", "--check")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("PROBLEM: Alembic records the tables of this package")
+
+
 def test_rollback_without_tables_is_refused(installed, invoke):
     """They may have been lost, and with them the only memory of the old dates."""
     assert invoke("rollback", "--yes").exit_code == 2

@@ -155,7 +155,7 @@ def test_restoration_that_failed(instance, invoke, check):
     assert check() == (0, [])
 
 
-def test_run_that_hangs(instance, engine, check):
+def test_run_that_hangs(instance, engine, invoke, check):
     instance.upgrade()
     with locked(engine, 1) as database:
         instance.execute(
@@ -169,6 +169,7 @@ def test_run_that_hangs(instance, engine, check):
         code, [trouble] = check()
         assert (code, trouble["run"]) == (1, instance.run().id)
         assert "holds the lock, without progress since" in trouble["fact"]
+        assert invoke("status", "--wait").exit_code == 1  # it ends
         statement = trouble["command"].split("`")[1]
         instance.execute(statement)
     [trouble] = check()[1]
