@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from .errors import RefusedError
 from .options import How, Notices, What
 from .values import DAY, NAMES, Value
+from .values import REASON as REASON_TYPE
 
 PREFIX = "KCWORKS_CREATED_DATES_"
 
@@ -128,6 +129,17 @@ def _refuse(name: str, value: object, wanted: str) -> NoReturn:
     )
 
 
-def reason_in_environment(origin: str) -> str | None:
-    """Give why Alembic was called, if whoever did it has said so."""
-    return os.environ.get(REASON) if origin == "alembic" else None
+def reason_of(origin: str, given: str | None) -> str | None:
+    """Check why a run is made, which for Alembic the environment says.
+
+    Args:
+        origin: Who asks for the run.
+        given: What its caller says.
+
+    Returns:
+        Why; none where nobody says it.
+    """
+    if given is None and origin == "alembic":
+        reason = os.environ.get(REASON, "").strip() or None
+        return checked(REASON, REASON_TYPE, reason)
+    return checked("reason", REASON_TYPE, given)

@@ -54,6 +54,14 @@ def escape(text: str, limit: int = VALUE_LIMIT) -> str:
     )[:limit]
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL takes a text: one without NUL, of whole characters."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # such as half of one, which stands for a foreign byte
+        return False
+
+
 def wrapped(text: str, width: int = WIDTH) -> list[str]:
     """Break text into lines; what stands between backticks is never broken."""
     glued = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\xa0"), text)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from .kinds import DATED, Kind
+from .text import is_storable
 
 
 @dataclass(eq=False)
@@ -67,7 +68,7 @@ def word(*words: str) -> Value:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and is_storable(value)
 
 
 def _is_text_or_none(value: Any) -> bool:
@@ -139,7 +140,11 @@ FIELD_NAME = Value("the name of a custom field", _is_text)
 DAY = Value("a day such as 2016-02-29", lambda value: type(value) is date, day)
 NAMES = Value("a list of PIDs, slugs or UUIDs", _is_list)
 PLAN = Value("a plan that was read and checked", lambda p: isinstance(p, Plan))
-REASON = Value("a text", _is_text_or_none)
+NAME = Value("a PID, slug or UUID", _is_text)
+REASON = Value(
+    "a text that PostgreSQL takes: not empty, without NUL, of whole characters",
+    _is_text_or_none,
+)
 SOME_KINDS = Value(
     "records, communities or both",
     lambda value: bool(value) and all(kind in DATED for kind in value),

@@ -23,6 +23,7 @@ from ..report.lines import problem_lines
 from ..rules.values import REASONS, Problem
 from ..text import COMMAND, WIDTH, as_json, counted, echo, escape, is_terminal, wrapped
 from ..text import show as shown
+from ..values import NAME
 from .common import json_option, reading, tell
 from .group import created_dates
 
@@ -82,7 +83,7 @@ def problems(
 
 
 @created_dates.command()
-@click.argument("name", metavar="PID-OR-SLUG")
+@click.argument("name", type=NAME, metavar="PID-OR-SLUG")
 @json_option
 def show(name: str, is_json: bool) -> None:
     """Show the history of the date of one record or community.

@@ -19,6 +19,7 @@ from ..ledger.standing import PlanFile, Selection, count_standing, plan_files
 from ..report.reporter import Reporter
 from ..report.steps import taken_back_lines
 from ..text import COMMAND, DOWNGRADE, counted, echo, escape
+from ..values import NAME
 from .common import (
     ask,
     connected,
@@ -37,10 +38,20 @@ CHANGED_SHOWN = 10
 @created_dates.command()
 @click.option("--run", "run_id", type=int, metavar="N", help="Only what this run did.")
 @click.option(
-    "--record", "records", multiple=True, metavar="PID", help="Only this record."
+    "--record",
+    "records",
+    type=NAME,
+    multiple=True,
+    metavar="PID",
+    help="Only this record.",
 )
 @click.option(
-    "--community", "communities", multiple=True, metavar="SLUG", help="Only this one."
+    "--community",
+    "communities",
+    type=NAME,
+    multiple=True,
+    metavar="SLUG",
+    help="Only this one.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be restored; write nothing."

@@ -32,6 +32,7 @@ from sqlalchemy.engine import Engine
 from .. import locks
 from ..database import Database, opened
 from ..errors import RunInProgressError
+from ..text import escape
 from . import tables
 from .statistics import Progress, Statistics
 
@@ -186,7 +187,7 @@ def _started_by() -> str:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container may have no name for its user
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return escape(f"{user}@{socket.gethostname()}")
 
 
 def save(database: Database, run: Run) -> bool:

@@ -24,7 +24,7 @@ be killed at any moment: the same call does the rest.
 from flask import current_app
 from sqlalchemy.engine import Engine
 
-from ..config import How, What, options_from, reason_in_environment
+from ..config import How, What, options_from, reason_of
 from ..database import Database, opened
 from ..errors import RunFailedError
 from ..interrupt import interrupt
@@ -89,7 +89,7 @@ def apply(
     settings = options_from(current_app.config)
     what, how = what or settings[0], how or settings[1]
     reporter = reporter or Reporter(how.verbose)
-    reason = reason or reason_in_environment(origin)
+    reason = reason_of(origin, reason)
     if origin == "alembic" and how.on_upgrade == "wait":
         with opened(engine, how.lock_timeout_seconds) as database:
             left = database.transaction(plans.unfinished, database)
@@ -145,7 +145,7 @@ def revert(
     _, how = options_from(current_app.config)
     reporter = reporter or Reporter(how.verbose)
     selection = selection or Selection()
-    reason = reason or reason_in_environment(origin)
+    reason = reason_of(origin, reason)
 
     def begin(database: Database) -> Run:
         check_selection(database, selection)

@@ -8,7 +8,7 @@ from ..config import What
 from ..database import Database
 from ..errors import RefusedError
 from ..kinds import COMMUNITY, DATED, RECORD, Kind
-from ..text import escape
+from ..text import escape, is_storable
 
 # A misspelt name in a list of rows would silently choose other rows. One pass over
 # each table for all names, in the very values that the names are compared with later.
@@ -84,7 +84,7 @@ def check_names(database: Database, what: What) -> None:
         RefusedError: Some name is neither a PID, a slug nor a UUID.
     """
     unknown = {*what.exclude, *(what.only or ())}
-    names = [name for name in unknown if "\0" not in name]  # PostgreSQL takes none
+    names = [name for name in unknown if is_storable(name)]
     if not unknown:
         return
     for kind in DATED:
