@@ -15,7 +15,8 @@ from ..database import Database
 from ..interrupt import pause, tries
 from ..kinds import DATED
 from ..ledger import history, plans, runs, tables
-from ..ledger.standing import PlanFile, Selection, count_standing, plan_files
+from ..ledger.plans import PlanFile
+from ..ledger.standing import Selection, count_standing
 from ..report.reporter import Reporter
 from ..report.steps import taken_back_lines
 from ..text import COMMAND, DOWNGRADE, counted, echo, escape
@@ -97,7 +98,7 @@ def _what_is_restored(database: Database, selection: Selection) -> dict[str, Any
     given_up = _given_up(database, selection)
     standing = _standing(database, selection, given_up is not None)
     count, shown = history.changed_since(database, CHANGED_SHOWN, selection)
-    files = plan_files(database, selection)
+    files = plans.files(database, selection)
     return {
         "standing": standing,
         "gives_up": given_up,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 kcworks-migrations contributors
 # SPDX-License-Identifier: MIT
-"""Which plan of a curator was interrupted, and which runs have moved its rows.
+"""Curators' plans: the interrupted one, whose changes stand, who moved their rows.
 
 Until it is completed or given up, no run without a plan may begin: it would override
 lines that were not carried out yet.
@@ -16,10 +16,11 @@ from sqlalchemy import text
 from .. import locks
 from ..database import Database
 from ..errors import RefusedError
-from ..kinds import Kind
+from ..kinds import DATED, Kind
 from ..text import COMMAND, counted, escape
 from . import tables
 from .runs import RUNNING, SUCCEEDED
+from .standing import SELECTED, Selection
 
 # What a restoration has left of them: one of some rows alone gives no plan up.
 SELECT_RUNS = text("""
@@ -44,8 +45,34 @@ WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[]) AND b.kind = :kin
 ORDER BY b.entity_id, greatest(b.changed_at, b.restored_at) DESC, b.id DESC
 """)
 
+# The files whose lines made the selected changes.
+SELECT_PLAN_FILES = text(f"""
+SELECT r.options->'plan'->>'path' AS path, r.options->'plan'->>'file' AS file,
+       r.options->'plan'->>'sha256' AS sha256,
+       count(*) FILTER (WHERE b.source = 'plan') AS decisions
+FROM kcworks_created_dates_backup AS b
+JOIN kcworks_created_dates_run AS r ON r.id = b.run_id AND r.options ? 'plan'
+WHERE {SELECTED} GROUP BY 1, 2, 3
+""")
+
 NARROWING = ("start_date", "end_date", "limit", "exclude", "only")
 """Options with which a run looks at some lines alone."""
+
+
+class PlanFile(NamedTuple):
+    """A curator's file whose dates stand."""
+
+    path: str
+    """As it was typed."""
+    file: str
+    sha256: str
+    decisions: int
+    """How many decisions that it made stand."""
+
+    @property
+    def command(self) -> str:
+        """The command that carries it out."""
+        return f"{COMMAND} update --plan {shlex.quote(escape(self.path, 4096))}"
 
 
 def command_of(options: Mapping[str, Any]) -> str:
@@ -167,3 +194,13 @@ def check(database: Database) -> None:
             f"complete the plan, `{left.complete}`, or give it up and restore what it"
             f" has changed, `{left.give_up}`.",
         )
+
+
+def files(database: Database, selection: Selection) -> list[PlanFile]:
+    """Read which curators' files the selected changes that stand came from."""
+    found: dict[tuple[str, str, str], int] = {}
+    for kind in DATED:
+        for row in database.execute(SELECT_PLAN_FILES, **selection.values(kind)):
+            file = (row.path, row.file, row.sha256)
+            found[file] = found.get(file, 0) + row.decisions
+    return [PlanFile(*file, decisions) for file, decisions in sorted(found.items())]

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """Which changes stand, which of them can be restored now, and which are decisions."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,6 @@ from sqlalchemy import text
 from ..database import Database
 from ..kinds import DATED, RECORD, Kind
 from ..rules.values import Decided
-from ..text import COMMAND, escape
 from . import tables
 
 SELECTED = """
@@ -53,20 +51,6 @@ SELECT_IDS_OF_RUN = text(
     " WHERE b.run_id = :run_id AND b.kind = :kind"
 )
 
-# The files whose lines made the selected changes: decisions have the file with the
-# entry, what the rules gave as well has it with the run.
-SELECT_PLAN_FILES = text(f"""
-SELECT file, sha256, count(*) FILTER (WHERE is_decision) AS decisions
-FROM (
-    SELECT coalesce(b.source_file, r.options->'plan'->>'file') AS file,
-           coalesce(b.source_sha256, r.options->'plan'->>'sha256') AS sha256,
-           b.source = 'plan' AS is_decision
-    FROM kcworks_created_dates_backup AS b
-    JOIN kcworks_created_dates_run AS r ON r.id = b.run_id WHERE {SELECTED}
-) AS f
-WHERE file IS NOT NULL GROUP BY file, sha256 ORDER BY file, sha256
-""")
-
 _DECISION = "b.source = 'plan' AND b.outcome IS NULL"
 # Fragments for queries of other rooms on a table of the instance, known as `t`. Each
 # costs a look into the index for each row: `OFFSET 0` keeps the planner from hashing
@@ -102,20 +86,6 @@ WHERE b.entity_id = ANY((SELECT CAST(:ids AS uuid[]))::uuid[])
   AND b.kind = 'community' AND b.outcome IS NULL
 GROUP BY b.entity_id
 """)
-
-
-class PlanFile(NamedTuple):
-    """A curator's file whose dates stand."""
-
-    file: str
-    sha256: str
-    decisions: int
-    """How many decisions that it made stand."""
-
-    @property
-    def command(self) -> str:
-        """The command that carries it out."""
-        return f"{COMMAND} update --plan {shlex.quote(escape(self.file))}"
 
 
 class Known(NamedTuple):
@@ -220,16 +190,6 @@ def later_runs(
         for later in database.execute(SELECT_LATER_RUNS, **selection.values(kind)):
             found[later.run_id] = found.get(later.run_id, 0) + later.rows
     return found
-
-
-def plan_files(database: Database, selection: Selection) -> list[PlanFile]:
-    """Read which curators' files the selected changes that stand came from."""
-    found: dict[tuple[str, str], int] = {}
-    for kind in DATED:
-        for row in database.execute(SELECT_PLAN_FILES, **selection.values(kind)):
-            file = (row.file, row.sha256)
-            found[file] = found.get(file, 0) + row.decisions
-    return [PlanFile(*file, decisions) for file, decisions in sorted(found.items())]
 
 
 def ids_of_run(database: Database, run_id: int, kind: Kind) -> set[str]:

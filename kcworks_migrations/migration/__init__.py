@@ -28,14 +28,13 @@ from ..config import How, What, options_from, reason_of
 from ..database import Database, opened
 from ..errors import RunFailedError
 from ..interrupt import interrupt
-from ..ledger import plans, runs, standing
+from ..ledger import plans, runs
 from ..ledger.runs import Run
 from ..ledger.standing import Selection
 from ..report.reporter import Reporter
 from ..report.steps import taken_back_lines
 from ..report.summary import PROBLEMS_SHOWN, Summary
 from ..text import CARRY_OUT, SAVE_PLAN
-from ..text import counted as counted
 from .approval import check_approved
 from .downgrade import Downgrade, check_selection
 from .names import check_names
@@ -153,7 +152,7 @@ def revert(
 
     with working(engine, how, reporter, origin, begin) as work:
         queue = _queue(work)
-        files = work.database.transaction(standing.plan_files, work.database, selection)
+        files = work.database.transaction(plans.files, work.database, selection)
         work.summary.plans = files
         for line in taken_back_lines(files):
             reporter.line(line)

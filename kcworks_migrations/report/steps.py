@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..kinds import DATED
-from ..ledger.plans import command_of
+from ..ledger.plans import PlanFile, command_of
 from ..ledger.runs import SUCCEEDED
-from ..ledger.standing import PlanFile
 from ..ledger.tables import State
 from ..text import (
     CARRY_OUT,

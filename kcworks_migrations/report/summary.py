@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ledger.history import Unfinished
-from ..ledger.standing import PlanFile
+from ..ledger.plans import PlanFile
 from ..ledger.statistics import Statistics
 from ..rules.values import Change, Problem
 from .plan import PlanView

@@ -232,16 +232,8 @@ def decide_community(row: CommunityRow, oldest: dict[str, Oldest]) -> Decision:
         if original < day:
             return Skip(row.id, row.label, OLDER)
         return Skip(row.id, row.label)
-    return Change(
-        row.id,
-        row.label,
-        row.created,
-        new_created,
-        found.source_value,
-        found.record_id,
-        found.record_label,
-        group_id,
-    )
+    source = found.source_value, found.record_id, found.record_label, group_id
+    return Change(row.id, row.label, row.created, new_created, *source)
 
 
 def _problem(
