@@ -82,12 +82,24 @@ class RunInProgressError(CreatedDatesError):
     exit_code = 4
 
     def __init__(
-        self, run_id: int | None, origin: str | None, since: datetime | None
+        self,
+        run_id: int | None = None,
+        origin: str | None = None,
+        since: datetime | None = None,
+        shared: str = "",
     ) -> None:
-        """Name the run that holds the lock; none when it has not begun its row."""
+        """Name the run that holds the lock; none when it has not begun its row.
+
+        Args:
+            run_id: The run.
+            origin: Who asked for it.
+            since: When it began.
+            shared: Whose run it may be instead.
+        """
         who = f"run {run_id} ({origin}), started {show(since)}," if run_id else "a run"
+        more = f" {shared}" if shared and not run_id else ""
         super().__init__(
-            f"Another run is at work: {who} holds the lock. Nothing was changed.",
+            f"Another run is at work: {who} holds the lock.{more} Nothing was changed.",
             f"Wait until it has ended (`{COMMAND} status`), then run the same command"
             " again.",
         )

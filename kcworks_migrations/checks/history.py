@@ -71,7 +71,8 @@ def run(database: Database) -> Iterable[Line]:
     """Tell whether a run is at work, and which earlier ones did not finish."""
     if locks.holder(database):
         todo = f"Wait until it has ended: `{COMMAND} status`."
-        yield stop("run", "Another run is at work.", todo)
+        shared = tables.shared_with(database)
+        yield stop("run", "Another run is at work.", f"{todo} {shared}".strip())
         return
     if not tables.exist(database):
         return

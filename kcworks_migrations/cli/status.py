@@ -22,7 +22,7 @@ from ..ledger.statistics import Statistics
 from ..ledger.troubles import hanging
 from ..report import steps
 from ..report.monitor import Monitor, index_line, judge
-from ..text import counted, duration, escape, show
+from ..text import counted, duration, escape, show, wrapped
 from .common import json_option, reading, tell
 from .group import created_dates
 
@@ -107,7 +107,10 @@ def _status(database: Database, monitor: Monitor) -> dict[str, Any]:
         "alembic": tables.state(database),
         "on_upgrade": how.on_upgrade,
         "unfinished_plan": None,
+        "shared_lock": "",
     }
+    if is_at_work and not any(run["status"] == runs.RUNNING for run in latest):
+        found["shared_lock"] = tables.shared_with(database)
     if plan := plans.unfinished(database):
         found["unfinished_plan"] = plan.as_dict()
     if not is_at_work:  # it looks at every changed row
@@ -120,6 +123,8 @@ def _status_lines(found: Mapping[str, Any], monitor: Monitor) -> list[str]:
     lines = []
     for number, run in enumerate(found["runs"]):
         lines += _run_lines(run, is_last=number == 0)
+    if found["shared_lock"]:
+        lines += wrapped(f"No run of this instance is at work. {found['shared_lock']}")
     changed = found["changed_since"] or 0
     lines.append(
         f"Can be rolled back: {counted(found['standing'] - changed, 'change')}"

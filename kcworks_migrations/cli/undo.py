@@ -193,6 +193,8 @@ def stop() -> None:
         run_id = database.transaction(runs.request_stop, database)
         if run_id is None:
             echo("No run, but something else holds the lock; waiting for its end.")
+            if shared := database.transaction(tables.shared_with, database):
+                echo(shared)
         else:
             echo(f"Run {run_id} was asked to stop; waiting for its batch to end.")
         while is_at_work():

@@ -126,7 +126,7 @@ def locked(engine: Engine, lock_timeout_seconds: int) -> Generator[Database]:
     with opened(engine, lock_timeout_seconds) as database:
         database.transaction(tables.check, database)
         if not locks.take(database):
-            raise RunInProgressError(*database.transaction(_running, database))
+            raise database.transaction(_in_progress, database)
         yield database
 
 
@@ -141,9 +141,10 @@ def close_killed(database: Database) -> list[int]:
     return list(database.execute(CLOSE_KILLED, message=KILLED).scalars())
 
 
-def _running(database: Database) -> Any:
+def _in_progress(database: Database) -> RunInProgressError:
+    """Name the run that holds the lock, or whose one it may be."""
     found = database.execute(SELECT_RUNNING, key=locks.LOCK_KEY).first()
-    return found or (None,) * 3
+    return RunInProgressError(*(found or ()), shared=tables.shared_with(database))
 
 
 def begin(

@@ -13,11 +13,17 @@ from ..database import Database, opened
 from ..errors import RefusedError, RunInProgressError
 from ..interrupt import tries
 from ..models import CreatedDatesBackup, CreatedDatesProblem, CreatedDatesRun
-from ..text import UPGRADE
+from ..text import UPGRADE, escape
 
 NAMES = tuple(
     model.__tablename__
     for model in (CreatedDatesRun, CreatedDatesBackup, CreatedDatesProblem)
+)
+
+SELECT_OTHER_SCHEMAS = text(
+    "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid ="
+    " c.relnamespace WHERE c.relname = CAST(:table AS text) AND c.relkind = 'r'"
+    " AND c.oid IS DISTINCT FROM to_regclass(CAST(:table AS text)) ORDER BY n.nspname"
 )
 
 ROOT_REVISION = "7f3a51c9e0d2"
@@ -122,7 +128,20 @@ def make(engine: Engine, lock_timeout_seconds: int) -> None:
                     fact, _, step = error.message.partition(" Nothing was changed: ")
                     raise RefusedError(fact, step) from error
                 if is_last:
-                    raise RunInProgressError(None, None, None) from error
+                    shared = database.transaction(shared_with, database)
+                    raise RunInProgressError(shared=shared) from error
+
+
+def shared_with(database: Database) -> str:
+    """Say who else takes the lock, one for all schemas; empty where nobody does."""
+    schemas = database.execute(SELECT_OTHER_SCHEMAS, table=NAMES[0]).scalars().all()
+    if not schemas:
+        return ""
+    names = ", ".join(escape(name, 60) for name in schemas)
+    return (
+        f"Instances in other schemas of this database ({names}) take the same lock;"
+        " their runs are shown by their own `status` alone."
+    )
 
 
 def check(database: Database) -> None:

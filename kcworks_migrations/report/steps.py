@@ -112,6 +112,8 @@ def next_steps(found: Mapping[str, Any]) -> list[str]:
     alembic: State = found["alembic"]
     if alembic.damage:
         return wrapped(alembic.damage[1], WIDTH - 2)
+    if found["shared_lock"]:
+        return [f"{COMMAND} status    again, when the other run has ended"]
     if found["is_at_work"]:
         return [f"{COMMAND} status    to follow it", f"{COMMAND} stop      to end it"]
     if not found["runs"]:

@@ -16,6 +16,7 @@ from support.faults import (
     stamped_before_the_data,
     stop_this_process,
 )
+from support.instance import OURS
 from support.worker import result_of
 
 from kcworks_migrations import locks, migration
@@ -117,6 +118,56 @@ def test_lock_that_is_freed_in_a_moment_is_waited_for(filled):
     filled.upgrade()
     release.join()
     assert filled.run().status == "succeeded"
+
+
+@pytest.fixture
+def run_elsewhere(instance):
+    """A run of an instance in another schema of the database; give what ends it."""
+    instance.execute("CREATE SCHEMA other")
+    instance.execute(f"CREATE TABLE other.{OURS}run (id bigint)")
+    holder = other_connection(instance)
+    holder.cursor().execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+    yield holder.close
+    holder.close()
+    instance.execute("DROP SCHEMA other CASCADE")
+
+
+OTHERS = (
+    "Instances in other schemas of this database (other) take the same lock; their runs"
+    " are shown by their own `status` alone."
+)
+
+
+def test_run_in_another_schema_is_told_of(instance, invoke, no_patience, run_elsewhere):
+    def told(*command: str) -> str:
+        return " ".join(invoke(*command).output.split())
+
+    instance.record("2016-02-29T13:11:39Z")
+    for command in ("update", "rollback", "reindex"):
+        options = ["--yes"] * (command != "reindex")
+        assert f"a run holds the lock. {OTHERS} Nothing" in told(command, *options)
+    assert OTHERS in told("check")
+    status = told("status")
+    assert f"No run of this instance is at work. {OTHERS}" in status
+    assert "status again, when the other run has ended" in status
+    assert "to end it" not in status
+    threading.Timer(1, run_elsewhere).start()
+    assert f"waiting for its end. {OTHERS}" in told("stop")
+    assert OTHERS not in told("status")
+    assert invoke("update", "--yes").exit_code == 0
+
+
+def test_run_of_this_schema_is_named_beside_others(filled, invoke, no_patience):
+    filled.execute("CREATE SCHEMA other")
+    filled.execute(f"CREATE TABLE other.{OURS}run (id bigint)")
+    try:
+        child = stopped_child(filled, filled.upgrade, Point("after", CHANGE, 2))
+        for command in (["update", "--yes"], ["status"], ["check"]):
+            assert "No run of this" not in invoke(*command).output
+        assert OTHERS not in invoke("update", "--yes").output
+        child.kill()
+    finally:
+        filled.execute("DROP SCHEMA other CASCADE")
 
 
 @pytest.mark.parametrize("second", ["upgrade", "downgrade"])
