@@ -144,8 +144,8 @@ def close_killed(database: Database) -> list[int]:
 def _in_progress(database: Database) -> RunInProgressError:
     """Name the run that holds the lock, or whose one it may be."""
     found = database.execute(SELECT_RUNNING, key=locks.LOCK_KEY).first()
-    run: Any = found or (None, None, None)
-    return RunInProgressError(*run, tables.shared_with(database))
+    run_id, origin, since = found or (None, None, None)
+    return RunInProgressError(run_id, origin, since, tables.shared_with(database))
 
 
 def begin(
