@@ -14,7 +14,6 @@ from sqlalchemy import create_engine
 from support.faults import (
     DATA_REVISION,
     TABLES_REVISION,
-    Child,
     Point,
     at,
     check_ledger,
@@ -23,11 +22,9 @@ from support.faults import (
     stamp_of,
     stamped_before_the_data,
     statuses,
-    wait_until,
 )
 
 from kcworks_migrations.errors import CreatedDatesError, RunInProgressError
-from kcworks_migrations.ledger import settling
 from kcworks_migrations.locks import LOCK_KEY
 from kcworks_migrations.migration import revision
 
@@ -72,19 +69,6 @@ def test_batches_are_done_while_people_edit_in_any_isolation(filled, isolation):
     assert filled.all_created() == before
 
 
-def test_look_is_claimed_in_any_isolation(filled, isolation):
-    filled.upgrade()
-    filled.execute("UPDATE kcworks_created_dates_run SET next_look_at = started_at")
-    other = other_connection(filled)
-    other.cursor().execute("UPDATE kcworks_created_dates_run SET looks = 2")
-    claiming = Child(filled, lambda: print(settling.claim(filled.engine)))
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    wait_until(lambda: filled.scalar(waiting), "the claim waits for the row")
-    other.commit()
-    assert claiming.wait() == 0, claiming.output()
-    assert "looks=2" in claiming.output()
-
-
 @pytest.fixture
 def limited(filled):
     """The role of every new session: no superuser, and not the owner of any table."""
@@ -120,6 +104,27 @@ def test_rows_that_a_policy_hides_are_not_taken_for_deleted(limited, invoke, tab
         limited.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     assert len(limited.backup(outcome="restored")) == standing
     assert limited.all_created() == before
+
+
+def test_policy_that_comes_amid_a_rollback_fails_it(limited, invoke):
+    limited.upgrade()
+    security = "ALTER TABLE communities_metadata {} ROW LEVEL SECURITY"
+
+    def execute(action: str) -> None:
+        other = other_connection(limited)
+        other.cursor().execute(f"SET ROLE NONE; {security.format(action)}")
+        other.commit()
+        other.close()
+
+    with (
+        limited.database_setting("role", "kcworks_limited"),
+        at(limited.engine, Point("before", "ANALYZE"), lambda _: execute("ENABLE")),
+    ):
+        result = invoke("rollback", "--yes")
+    execute("DISABLE")
+    assert result.exit_code == 3, result.output
+    assert "row-level security policy for table" in result.output
+    assert {entry.outcome for entry in limited.backup()} == {None}
 
 
 # --- Alembic's connection, which has nothing to do while the dates are changed --------
