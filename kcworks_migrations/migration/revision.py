@@ -89,7 +89,8 @@ def _work_beside(
         with context.autocommit_block(), _kept_alive(context.connection):
             try:
                 summary = work(context.connection.engine, origin="alembic")
-                done = f"Run {summary.run_id} has succeeded; what it did is saved."
+                run = f"Run {summary.run_id} has succeeded; what it did is saved."
+                done = run if summary.run_id else "No date was to be changed yet."
             except CreatedDatesError as error:
                 failure = error
         if failure is None and not _hold(context, context.connection, direction.stamp):

@@ -24,9 +24,11 @@ from support.faults import (
     statuses,
 )
 
+from kcworks_migrations import migration
 from kcworks_migrations.errors import CreatedDatesError, RunInProgressError
 from kcworks_migrations.locks import LOCK_KEY
 from kcworks_migrations.migration import revision
+from kcworks_migrations.report.summary import Summary
 
 CHANGE = "INSERT INTO kcworks_created_dates_backup"
 RESTORE = "UPDATE kcworks_created_dates_backup AS b"
@@ -240,6 +242,21 @@ def test_lost_connection_of_alembic_is_told_as_it_is(filled, alembic, is_up):
     work(target)
     assert stamp_of(filled) == (DATA_REVISION if is_up else TABLES_REVISION)
     assert filled.run().status == "succeeded"
+
+
+def test_lost_connection_after_waiting_for_an_approval(filled, alembic, monkeypatch):
+    """No run says anything then."""
+
+    def wait(engine, origin):
+        end_backend(filled, filled.scalar(ALEMBICS_PID))
+        return Summary(None, "apply", "waiting")
+
+    monkeypatch.setattr(migration, "apply", wait)
+    with pytest.raises(CreatedDatesError) as failure:
+        alembic.upgrade(HEAD)
+    assert failure.value.message.startswith(
+        "No date was to be changed yet. But Alembic"
+    )
 
 
 @pytest.mark.parametrize("is_up", [True, False])
