@@ -27,9 +27,13 @@ def index_line(index: Settling) -> str:
         return f"settled at {show(index.settled_at)} ({right} right{refused})"
     if index.is_at_work:
         return "not settled, a run is at work"
-    line = f"settling: {found_words(index.found)}, " if index.found else "settling, "
+    line = "settling, "
+    if index.found:
+        line = f"settling: {found_words(index.found)}; "
+        if index.found["right"] == index.found["documents"]:
+            line = line.replace("were right;", "were right when last compared;")
     if index.looks >= LOOKS:
-        line += f"{index.looks} looks in a row did not end clean, "
+        line += f"{index.looks} looks in a row did not end clean; "
     return line + _next_look(index)
 
 
@@ -47,12 +51,13 @@ def found_words(found: Mapping[str, Any]) -> str:
         words = f"{bad} {was} {kept} and {has} been corrected"
         if not found["error"]:
             words += "; a second look will confirm it"
-    elif corrected or refused:
-        words += f", {corrected} of them corrected, {refused} refused by OpenSearch"
+    else:
+        words += f", {corrected} of them corrected" if corrected else ""
+        words += f", {refused} refused by OpenSearch" if refused else ""
     if not found["error"]:
         return words
     error = f"the documents could not be compared: {escape(found['error'])}"
-    return f"{words}, then {error}" if found["documents"] else error
+    return f"{words}; then {error}" if found["documents"] else error
 
 
 def moment(instant: datetime) -> str:
@@ -69,7 +74,7 @@ def _next_look(index: Settling) -> str:
         if began:
             return f"a look that began at {began} has not ended yet"
         return f"next look in {duration(-index.overdue.total_seconds())}"
-    words = f"a look that began at {began} has died, " if began else ""
+    words = f"a look that began at {began} has died; " if began else ""
     if index.overdue < TICK:
         return f"{words}next look due now; `{HERE_AND_NOW}` does it here"
     since = moment(index.next_look_at)
@@ -92,6 +97,8 @@ class Trouble:
 
     def line(self) -> str:
         """Say it on one line."""
+        if self.command in self.fact:
+            return self.fact
         is_bare = self.command.startswith("invenio")
         step = f"`{self.command}`" if is_bare else self.command.rstrip(".")
         return f"{self.fact.rstrip('.')}: {step}"
@@ -179,7 +186,8 @@ def _troubles_of_index(index: Settling) -> Iterator[Trouble]:
         fact = "Changes are pending, though the index has settled"
         yield Trouble(fact, f"{COMMAND} reindex", index.pending_since)
     if index.is_stuck:
-        command = f"{COMMAND} verify" if index.looks >= LOOKS else HERE_AND_NOW
+        is_planned = index.next_look_at and index.overdue < timedelta(0)
+        command = f"{COMMAND} verify" if is_planned else HERE_AND_NOW
         yield Trouble(index_line(index), command, index.next_look_at)
     if index.refused:
         fact = f"OpenSearch refuses {counted(index.refused, 'document')}"

@@ -193,7 +193,7 @@ def test_what_verify_finds_asks_for_a_look(settled, status, command):
     assert command("verify")[0] == 1
     line = status()[1]
     assert line.startswith("Index: settling: 1 of ")
-    assert line.endswith(" documents was stale, next look in 10 min")
+    assert line.endswith(" documents was stale; next look in 10 min")
     assert settle(settled) == 2
     assert_as_after_full_reindex()
 

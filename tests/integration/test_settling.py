@@ -311,7 +311,7 @@ def test_status_says_how_the_index_is(world, status, app):
     assert code == 0
     assert re.fullmatch(
         r"Index: settling: \d\d were stale and have been corrected;"
-        r" a second look will confirm it, next look in 10 min",
+        r" a second look will confirm it; next look in 10 min",
         line,
     )
     settle(world)
